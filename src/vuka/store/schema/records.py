@@ -1,0 +1,252 @@
+"""The records of the hub: participants and their accounts, agreements, transfers, and every message.
+
+Times are milliseconds UTC since 1970, amounts minor units at asset scale 4. Tables that grow with every
+payment append in the order of their integer key; what is random (a transfer's id) is only in an index.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Column, ForeignKey, Index, Integer, LargeBinary, Table, Text, UniqueConstraint, text
+
+from vuka.store.schema.base import Id128, Int64, metadata
+
+scheme: Final = Table(
+    "scheme",
+    metadata,
+    Column("only", Integer, primary_key=True, comment="Always 1: the table has one row."),
+    Column("version", Int64, nullable=False, comment="Grows with every change to what `Directory` holds."),
+    Column("name", Text, nullable=False),
+    Column("created_ms", Int64, nullable=False),
+)
+
+participant: Final = Table(
+    "participant",
+    metadata,
+    Column("participant_id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("is_active", Integer, nullable=False),
+    Column("is_proxy", Integer, nullable=False),
+    Column("created_ms", Int64, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("fspiop_version", Text, comment="The version to speak to it where it did not name one itself."),
+)
+
+account: Final = Table(
+    "account",
+    metadata,
+    Column("account_id", Integer, primary_key=True),
+    Column("participant_id", Integer, ForeignKey("participant.participant_id"), nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("type", Text, nullable=False, comment="A ledger account type, in the reference's words."),
+    Column("ledger_account_id", Id128, nullable=False, unique=True),
+    Column("is_active", Integer, nullable=False),
+    Column("created_ms", Int64, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("changed_ms", Int64, nullable=False, comment="When an operator last changed it or its money."),
+    UniqueConstraint("participant_id", "currency", "type"),
+)
+
+participant_limit: Final = Table(
+    "participant_limit",
+    metadata,
+    Column("limit_id", Integer, primary_key=True),
+    Column("account_id", Integer, ForeignKey("account.account_id"), nullable=False),
+    Column("type", Text, nullable=False, comment="NET_DEBIT_CAP"),
+    Column("value", Int64, nullable=False),
+    Column("alarm_percentage", Integer, nullable=False),
+    Column("is_active", Integer, nullable=False, comment="A change adds a row; the older ones stay, inactive."),
+    Column("created_ms", Int64, nullable=False),
+    Column("created_by", Text, nullable=False),
+)
+Index(
+    "uq_participant_limit_active",
+    participant_limit.c.account_id,
+    participant_limit.c.type,
+    unique=True,
+    sqlite_where=text("is_active = 1"),
+    postgresql_where=text("is_active = 1"),
+)
+
+shortfall: Final = Table(
+    "shortfall",
+    metadata,
+    Column("account_id", Integer, ForeignKey("account.account_id"), primary_key=True, comment="The position."),
+    Column("amount", Int64, nullable=False, comment="Headroom to take back as soon as credits allow; > 0."),
+)
+
+endpoint: Final = Table(
+    "endpoint",
+    metadata,
+    Column("participant_id", Integer, ForeignKey("participant.participant_id"), primary_key=True),
+    Column("type", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("created_ms", Int64, nullable=False),
+    Column("created_by", Text, nullable=False),
+)
+
+settlement_model: Final = Table(
+    "settlement_model",
+    metadata,
+    Column("settlement_model_id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("is_active", Integer, nullable=False),
+    Column("granularity", Text, nullable=False),
+    Column("interchange", Text, nullable=False),
+    Column("delay", Text, nullable=False),
+    Column("currency", Text, comment="None: the default for every currency without a model of its own."),
+    Column("require_liquidity_check", Integer, nullable=False),
+    Column("ledger_account_type", Text, nullable=False),
+    Column("settlement_account_type", Text, nullable=False),
+    Column("auto_position_reset", Integer, nullable=False),
+    Column("created_ms", Int64, nullable=False),
+)
+
+settlement_window: Final = Table(
+    "settlement_window",
+    metadata,
+    Column("settlement_window_id", Integer, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_ms", Int64, nullable=False),
+    Column("changed_ms", Int64, nullable=False),
+)
+
+oracle_party: Final = Table(
+    "oracle_party",
+    metadata,
+    Column("party_id_type", Text, primary_key=True),
+    Column("party_identifier", Text, primary_key=True),
+    Column("party_sub_id", Text, primary_key=True, comment="Empty: the party itself."),
+    Column("currency", Text, primary_key=True, comment="Empty: any."),
+    Column("fsp_id", Text, primary_key=True),
+    Column("created_ms", Int64, nullable=False),
+)
+
+quote: Final = Table(
+    "quote",
+    metadata,
+    Column("quote_seq", Int64, primary_key=True),
+    Column("quote_id", Id128, nullable=False),
+    Column("wire_id", Text, nullable=False, comment="The id as the payer wrote it."),
+    Column("transaction_id", Text, nullable=False),
+    Column("payer_fsp", Text, nullable=False),
+    Column("payee_fsp", Text, nullable=False),
+    Column("payee_party", Text, nullable=False, comment="type/identifier[/subId]"),
+    Column("currency", Text, nullable=False),
+    Column("amount", Int64, nullable=False),
+    Column("amount_type", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("request_hash", LargeBinary(32), nullable=False),
+    Column("response_hash", LargeBinary(32)),
+    Column("condition", Text),
+    Column("error_code", Text),
+    Column("created_ms", Int64, nullable=False),
+    Column("answered_ms", Int64),
+)
+Index("uq_quote_quote_id", quote.c.quote_id, unique=True)
+Index(
+    "ix_quote_condition",
+    quote.c.condition,
+    sqlite_where=text("condition IS NOT NULL"),
+    postgresql_where=text("condition IS NOT NULL"),
+)
+
+transfer: Final = Table(
+    "transfer",
+    metadata,
+    Column("transfer_seq", Int64, primary_key=True),
+    Column("transfer_id", Id128, nullable=False),
+    Column("wire_id", Text, nullable=False, comment="The id as the payer wrote it."),
+    Column("kind", Text, nullable=False, comment="PAYMENT, FUNDS_IN or FUNDS_OUT."),
+    Column("payer_fsp", Text, nullable=False),
+    Column("payee_fsp", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("amount", Int64, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("condition", Text),
+    Column("ilp_packet", Text),
+    Column("expires_ms", Int64, nullable=False),
+    Column("request_hash", LargeBinary(32), nullable=False),
+    Column("fulfil_hash", LargeBinary(32)),
+    Column("error_hash", LargeBinary(32)),
+    Column("fulfilment", Text),
+    Column("error_code", Text),
+    Column("error_description", Text),
+    Column("settlement_window_id", Integer),
+    Column("payer_version", Text, nullable=False, comment="The FSPIOP version of callbacks to the payer."),
+    Column("payee_version", Text, nullable=False, comment="The FSPIOP version of callbacks to the payee."),
+    Column("created_ms", Int64, nullable=False),
+    Column("completed_ms", Int64),
+)
+Index("uq_transfer_transfer_id", transfer.c.transfer_id, unique=True)
+Index(
+    "ix_transfer_expires",
+    transfer.c.expires_ms,
+    sqlite_where=text("state = 'RESERVED'"),
+    postgresql_where=text("state = 'RESERVED'"),
+)
+
+transfer_state_change: Final = Table(
+    "transfer_state_change",
+    metadata,
+    Column("transfer_seq", Int64, primary_key=True, autoincrement=False),
+    Column("step", Integer, primary_key=True, autoincrement=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("created_ms", Int64, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+funds_movement: Final = Table(
+    "funds_movement",
+    metadata,
+    Column("transfer_seq", Int64, ForeignKey("transfer.transfer_seq"), primary_key=True),
+    Column("account_id", Integer, ForeignKey("account.account_id"), nullable=False),
+    Column("action", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("external_reference", Text, nullable=False),
+    Column("created_by", Text, nullable=False),
+)
+
+message: Final = Table(
+    "message",
+    metadata,
+    Column("message_id", Int64, primary_key=True),
+    Column("at_ms", Int64, nullable=False),
+    Column("direction", Text, nullable=False, comment="in or out"),
+    Column("source", Text, nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("resource", Text, nullable=False),
+    Column("resource_id", Text, nullable=False),
+    Column("headers", Text, nullable=False, comment="A JSON array of [name, value]."),
+    Column("body", LargeBinary, comment="None where there is none, or where `body_of` has it."),
+    Column("body_of", Int64, comment="The message whose body this is too: stored once however often it is sent."),
+    Column("outcome", Text, nullable=False, comment="What the hub did with it."),
+)
+Index("ix_message_resource_id", message.c.resource_id)
+
+delivery: Final = Table(
+    "delivery",
+    metadata,
+    Column("message_id", Int64, primary_key=True, autoincrement=False),
+    Column("participant", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("parameters", Text, nullable=False, comment="A JSON object: what fills the endpoint's template."),
+    Column("deadline_ms", Int64, nullable=False, comment="Until when the message can still matter."),
+    Column("state", Text, nullable=False, comment="PENDING, DELIVERED or PARKED"),
+    Column("attempts", Integer, nullable=False),
+    Column("status", Integer, comment="The HTTP status last answered."),
+    Column("error", Text),
+    Column("updated_ms", Int64, nullable=False),
+)
+Index(
+    "ix_delivery_open",
+    delivery.c.participant,
+    delivery.c.message_id,
+    sqlite_where=text("state <> 'DELIVERED'"),
+    postgresql_where=text("state <> 'DELIVERED'"),
+)

@@ -1,0 +1,186 @@
+"""The records in one SQLite file: what a hub on one machine keeps everything in.
+
+One connection writes, in explicit transactions, with a write-ahead log and ``synchronous=FULL``: when a commit
+has returned, it survives the power being cut. Another connection reads a consistent snapshot beside it. The
+connection may be used from any thread, by one at a time: the engine runs statements on its own thread and
+lets another wait for the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from vuka.store import Row, Value
+
+BUSY_TIMEOUT_MS: Final = 10_000
+"""How long to wait for another process that writes the same file."""
+
+WAL_PAGES_MAX: Final = 4_000
+"""Pages of 4 KiB in the write-ahead log before a commit also moves them into the database."""
+
+PAGE_CACHE_KIB: Final = 32 * 1024
+STATEMENTS_CACHED: Final = 512
+IN_LIST_MAX: Final = 8_192
+"""Values in one ``IN`` list; a longer one is asked in several statements."""
+
+
+class SqliteTx:
+    """One transaction on a connection: see `vuka.store.Tx`."""
+
+    __slots__ = ("_connection", "_cursor", "_undo", "closed")
+
+    def __init__(self, connection: sqlite3.Connection, *, write: bool) -> None:
+        self._connection = connection
+        self._cursor = connection.cursor()
+        self._undo: list[Callable[[], None]] = []
+        self.closed = False
+        self._cursor.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    def query(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
+        return self._cursor.execute(sql, parameters).fetchall()
+
+    def query_in(self, sql: str, values: Sequence[Value], parameters: Sequence[Value] = ()) -> list[Row]:
+        if not values:
+            return []
+        before, after = sql.split("{values}")
+        rows: list[Row] = []
+        for start in range(0, len(values), IN_LIST_MAX):
+            chunk = values[start : start + IN_LIST_MAX]
+            # Lengths are rounded up to a power of two, the last value repeated, so that few distinct texts exist
+            # and the statement cache serves them all.
+            places = 1 << (len(chunk) - 1).bit_length()
+            text = f"{before}({','.join('?' * places)}){after}"
+            filled = (*parameters, *chunk, *(chunk[-1],) * (places - len(chunk)))
+            rows += self._cursor.execute(text, filled).fetchall()
+        return rows
+
+    def run(self, sql: str, parameters: Sequence[Value] = ()) -> int:
+        return self._cursor.execute(sql, parameters).rowcount
+
+    def run_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
+        self._cursor.executemany(sql, rows)
+
+    def on_rollback(self, undo: Callable[[], None]) -> None:
+        self._undo.append(undo)
+
+    @contextlib.contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """What is done inside is undone alone when it raises; the transaction goes on."""
+        kept = len(self._undo)
+        self._cursor.execute("SAVEPOINT one")
+        try:
+            yield
+        except BaseException:
+            self._cursor.execute("ROLLBACK TO one")
+            self._cursor.execute("RELEASE one")
+            while len(self._undo) > kept:
+                self._undo.pop()()
+            raise
+        self._cursor.execute("RELEASE one")
+
+    def commit(self) -> None:
+        """Makes it durable: returns after the disk has it."""
+        self._cursor.execute("COMMIT")
+        self.closed = True
+        self._undo.clear()
+        self._cursor.close()
+
+    def rollback(self) -> None:
+        """Undoes everything, in the tables and in what memory kept on their strength."""
+        self.closed = True
+        while self._undo:
+            self._undo.pop()()
+        if self._connection.in_transaction:
+            self._cursor.execute("ROLLBACK")
+        self._cursor.close()
+
+
+class Database:
+    """An open SQLite database. One transaction writes at a time."""
+
+    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
+        self.path = path
+        self._read_only = read_only
+        self._writer = self._connect(writable=not read_only)
+        # A database in memory has one connection: a second would be another database.
+        self._reader = self._writer if path is None else self._connect(writable=False)
+
+    @classmethod
+    def open(cls, path: Path | None, *, read_only: bool = False) -> Database:
+        """Opens the file, made when missing; ``None`` is a database in memory.
+
+        Raises `sqlite3.OperationalError` where the file can't be opened, `sqlite3.DatabaseError` where it is none.
+        """
+        return cls(path, read_only=read_only)
+
+    def _connect(self, *, writable: bool) -> sqlite3.Connection:
+        name = ":memory:" if self.path is None else str(self.path)
+        if self._read_only and self.path is not None:
+            name = f"file:{self.path}?mode=ro"
+        connection = sqlite3.connect(
+            name,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=STATEMENTS_CACHED,
+            uri=name.startswith("file:"),
+        )
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        if writable:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES_MAX}")
+        elif not self._read_only:
+            connection.execute("PRAGMA query_only = 1")
+        connection.execute(f"PRAGMA cache_size = -{PAGE_CACHE_KIB}")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA foreign_keys = 1")
+        return connection
+
+    def start(self) -> SqliteTx:
+        """A write transaction that the caller ends with `commit` or `rollback`."""
+        return SqliteTx(self._writer, write=True)
+
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[SqliteTx]:
+        """A write transaction: committed at the end of the block, rolled back when it raises."""
+        tx = self.start()
+        try:
+            yield tx
+        except BaseException:
+            tx.rollback()
+            raise
+        tx.commit()
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[SqliteTx]:
+        """A transaction that only reads, from one snapshot, beside whatever is being written."""
+        if self._reader is self._writer and self._writer.in_transaction:
+            raise RuntimeError("a database in memory can't be read beside an open write transaction")
+        tx = SqliteTx(self._reader, write=False)
+        try:
+            yield tx
+        finally:
+            tx.rollback()
+
+    def create_all(self) -> None:
+        """Makes every table at once, for a new database in a test; a real one is made by migrations."""
+        from sqlalchemy.dialects import sqlite
+        from sqlalchemy.schema import CreateIndex, CreateTable
+
+        from vuka.store.schema import metadata
+
+        dialect = sqlite.dialect()
+        with self.begin() as tx:
+            for table in metadata.sorted_tables:
+                tx.run(str(CreateTable(table).compile(dialect=dialect)))
+                for index in sorted(table.indexes, key=lambda each: str(each.name)):
+                    tx.run(str(CreateIndex(index).compile(dialect=dialect)))
+
+    def close(self) -> None:
+        """Closes the connections; the write-ahead log is folded into the file."""
+        self._reader.close()
+        self._writer.close()

@@ -1,0 +1,138 @@
+"""The directory: who takes part, with which accounts, and where their callbacks go.
+
+It changes seldom and is asked for every payment, so it is read as a whole, kept in memory as an immutable
+value, and read anew when the version in the ``scheme`` table has moved. A batch compares that version inside
+its own transaction: what it decides by is never stale, with any number of hub processes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from vuka.ids import FspId
+from vuka.money import Currency
+from vuka.store import Tx
+
+POSITION: Final = "POSITION"
+SETTLEMENT: Final = "SETTLEMENT"
+HEADROOM: Final = "HEADROOM"
+HUB_RECONCILIATION: Final = "HUB_RECONCILIATION"
+HUB_MULTILATERAL_SETTLEMENT: Final = "HUB_MULTILATERAL_SETTLEMENT"
+HUB_ON_US: Final = "HUB_ON_US"
+
+INTERNAL_ACCOUNT_TYPES: Final = frozenset((HEADROOM, HUB_ON_US))
+"""Accounts that only the hub's own books have: no API of the reference shows them."""
+
+
+class Account(msgspec.Struct, frozen=True):
+    """One account of a participant. ``account_id`` is the number the administrative API shows."""
+
+    account_id: int
+    ledger_account_id: int
+    currency: Currency
+    type: str
+    is_active: bool
+    net_debit_cap: int | None
+    """Minor units; only a position has one, and only once its limits are set."""
+
+
+class Participant(msgspec.Struct, frozen=True):
+    """One participant as the hub knows it."""
+
+    participant_id: int
+    name: FspId
+    is_active: bool
+    is_proxy: bool
+    fspiop_version: str | None
+    accounts: dict[tuple[str, str], Account]
+    """By (currency, type)."""
+    endpoints: dict[str, str]
+    """URL or URL template, by endpoint type."""
+
+    def account(self, currency: str, account_type: str) -> Account | None:
+        """Its account of that type in that currency, active or not."""
+        return self.accounts.get((currency, account_type))
+
+
+class Directory(msgspec.Struct, frozen=True):
+    """Every participant, as of one version of the scheme's configuration."""
+
+    version: int
+    scheme_name: str
+    participants: dict[str, Participant]
+    open_window_id: int
+    """The settlement window that a transfer committed now belongs to."""
+
+    def get(self, name: str | None) -> Participant | None:
+        """The participant of exactly that name."""
+        return None if name is None else self.participants.get(name)
+
+    def by_account(self, account_id: int) -> tuple[Participant, Account] | None:
+        """Whose account that number is. For administration: it looks through all of them."""
+        for participant in self.participants.values():
+            for account in participant.accounts.values():
+                if account.account_id == account_id:
+                    return participant, account
+        return None
+
+
+class DirectoryCache:
+    """The directory last read, and the check that it is still the one in the tables."""
+
+    __slots__ = ("_kept",)
+
+    def __init__(self) -> None:
+        self._kept: Directory | None = None
+
+    def load(self, tx: Tx) -> Directory:
+        """The directory as ``tx`` sees it: one small query when nothing has changed.
+
+        What a transaction changed and then rolled back is forgotten with it.
+        """
+        ((version,),) = tx.query("SELECT version FROM scheme WHERE only = 1")
+        kept = self._kept
+        if kept is not None and kept.version == version:
+            return kept
+        self._kept = read_directory(tx)
+        tx.on_rollback(self._forget)
+        return self._kept
+
+    def _forget(self) -> None:
+        self._kept = None
+
+
+def read_directory(tx: Tx) -> Directory:
+    """Reads the whole directory."""
+    ((version, scheme_name),) = tx.query("SELECT version, name FROM scheme WHERE only = 1")
+    ((window_id,),) = tx.query("SELECT MAX(settlement_window_id) FROM settlement_window WHERE state = 'OPEN'")
+    accounts: dict[int, dict[tuple[str, str], Account]] = {}
+    for participant_id, account_id, ledger_account_id, currency, account_type, is_active, cap in tx.query(
+        """SELECT a.participant_id, a.account_id, a.ledger_account_id, a.currency, a.type, a.is_active, l.value
+           FROM account a
+           LEFT JOIN participant_limit l
+             ON l.account_id = a.account_id AND l.type = 'NET_DEBIT_CAP' AND l.is_active = 1
+           ORDER BY a.account_id"""
+    ):
+        accounts.setdefault(participant_id, {})[currency, account_type] = Account(
+            account_id, int.from_bytes(ledger_account_id, "big"), currency, account_type, bool(is_active), cap
+        )
+    endpoints: dict[int, dict[str, str]] = {}
+    for participant_id, endpoint_type, value in tx.query("SELECT participant_id, type, value FROM endpoint"):
+        endpoints.setdefault(participant_id, {})[endpoint_type] = value
+    participants = {
+        name: Participant(
+            participant_id,
+            FspId(name),
+            bool(is_active),
+            bool(is_proxy),
+            fspiop_version,
+            accounts.get(participant_id, {}),
+            endpoints.get(participant_id, {}),
+        )
+        for participant_id, name, is_active, is_proxy, fspiop_version in tx.query(
+            "SELECT participant_id, name, is_active, is_proxy, fspiop_version FROM participant ORDER BY participant_id"
+        )
+    }
+    return Directory(version, scheme_name, participants, window_id or 0)

@@ -1,0 +1,171 @@
+"""What a use case is given and what it leaves behind: commands in, outcomes and notices out.
+
+The engine opens one transaction for a batch, wraps it in a `Work`, and hands each kind of command, as a list,
+to its function. The function reads and writes through ``work.tx`` and ``work.ledger``, says with
+`Work.notify` which messages the hub owes to whom, and returns one `Outcome` for each command. It never waits,
+never looks at a clock and never draws a random number, so that the same commands on the same tables always
+have the same end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
+
+import msgspec
+
+from vuka.config import Scheme
+from vuka.errors import FspiopError, OperatorError
+from vuka.ids import HUB, FspId
+from vuka.ledger.model import Ledger
+from vuka.store import Tx
+from vuka.switch.directory import Directory
+
+Header: TypeAlias = tuple[str, str]
+
+
+class Inbound(msgspec.Struct, frozen=True):
+    """A message as a participant sent it: kept so that it can be forwarded byte for byte, and proven later."""
+
+    message_id: int
+    method: str
+    path: str
+    headers: tuple[Header, ...]
+    body: bytes
+    source: FspId
+    destination: FspId | None
+    resource: str
+    resource_id: str
+    version: str
+    """The version of its Content-Type, e.g. ``1.1``: what the sender speaks."""
+    answer_version: str
+    """The highest version its Accept allows, or `version`: in what the hub answers it."""
+    received_ms: int
+    trace: tuple[Header, ...] = ()
+    """Its ``traceparent``, ``tracestate`` and ``baggage``, to pass on with what answers it."""
+
+
+class Forward(msgspec.Struct, frozen=True):
+    """The message as it came, byte for byte, its sender's headers and signature kept."""
+
+    inbound: Inbound
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """An ``ErrorInformationObject`` from the hub."""
+
+    code: str
+    description: str
+    extensions: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, error: FspiopError) -> ErrorBody:
+        """The callback that tells of ``error``."""
+        return cls(error.code, error.description, error.extensions)
+
+
+class TransferBody(msgspec.Struct, frozen=True):
+    """A transfer's state: the body of ``PUT`` (with its fulfilment) or ``PATCH`` ``/transfers/{ID}`` from the hub."""
+
+    state: str
+    completed_ms: int | None
+    fulfilment: str | None = None
+    extensions: tuple[tuple[str, str], ...] = ()
+
+
+class JsonBody(msgspec.Struct, frozen=True):
+    """A body that is the same in every version, already encoded."""
+
+    content: bytes
+
+
+Body: TypeAlias = Forward | ErrorBody | TransferBody | JsonBody
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """One message that the hub owes a participant. The engine writes it to the outbox in the same commit."""
+
+    to: FspId
+    endpoint: str
+    """The endpoint type whose URL it goes to, e.g. ``FSPIOP_CALLBACK_URL_TRANSFER_PUT``."""
+    parameters: tuple[tuple[str, str], ...]
+    """What fills the placeholders of the endpoint's template, e.g. ``(("transferId", "…"),)``."""
+    method: str
+    resource: str
+    resource_id: str
+    body: Body
+    deadline_ms: int
+    """Until when the message can still matter; after that it is parked rather than sent again."""
+    source: FspId = HUB
+    destination: FspId | None = None
+    """The FSPIOP-Destination; None means `to`."""
+    version: str = "2.0"
+    """The version a message made by the hub is written in. A forwarded one keeps its own."""
+    trace: tuple[Header, ...] = ()
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing asked of the hub, typed. Its fields are checked before it is made."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How one command ended.
+
+    ``error`` is for whoever waits for the answer: an error that a participant learns by callback is a
+    notice and not an outcome. ``value`` is what the command returns, ``note`` what the journal says of it.
+    """
+
+    value: object = None
+    error: FspiopError | OperatorError | None = None
+    note: str = "accepted"
+
+
+ACCEPTED: Final = Outcome()
+
+
+class Work:
+    """One batch at work: a transaction, the ledger in it, the time, and what it has decided so far."""
+
+    __slots__ = ("_directory", "_load_directory", "_next_id", "ledger", "notices", "now_ms", "scheme", "tx")
+
+    def __init__(
+        self,
+        *,
+        tx: Tx,
+        ledger: Ledger,
+        now_ms: int,
+        scheme: Scheme,
+        next_id: Callable[[], int],
+        load_directory: Callable[[Tx], Directory],
+    ) -> None:
+        self.tx = tx
+        self.ledger = ledger
+        self.now_ms = now_ms
+        self.scheme = scheme
+        self.notices: list[Notice] = []
+        self._next_id = next_id
+        self._load_directory = load_directory
+        self._directory: Directory | None = None
+
+    @property
+    def directory(self) -> Directory:
+        """Participants, accounts and endpoints as this transaction sees them."""
+        if self._directory is None:
+            self._directory = self._load_directory(self.tx)
+        return self._directory
+
+    def directory_changed(self) -> None:
+        """Says that this transaction changed what the directory holds: every hub process reads it anew."""
+        self.tx.run("UPDATE scheme SET version = version + 1 WHERE only = 1")
+        self._directory = None
+
+    def next_id(self) -> int:
+        """A new key for a record: 63 bits, growing with time, never used before."""
+        return self._next_id()
+
+    def notify(self, notice: Notice) -> None:
+        """Has the hub owe this message. It is sent if, and only if, the batch commits."""
+        self.notices.append(notice)
+
+
+Handler: TypeAlias = Callable[[Work, Sequence[Command]], Sequence[Outcome]]
