@@ -98,6 +98,11 @@ class SqliteTx:
             self._cursor.execute("ROLLBACK")
         self._cursor.close()
 
+    def end(self) -> None:
+        """Ends a transaction that only read: there is nothing to undo."""
+        self._undo.clear()
+        self.rollback()
+
 
 class Database:
     """An open SQLite database. One transaction writes at a time."""
@@ -164,7 +169,7 @@ class Database:
         try:
             yield tx
         finally:
-            tx.rollback()
+            tx.end()
 
     def create_all(self) -> None:
         """Makes every table at once, for a new database in a test; a real one is made by migrations."""

@@ -10,6 +10,7 @@ have the same end.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from typing import Final, TypeAlias
 
 import msgspec
@@ -35,7 +36,8 @@ class Inbound(msgspec.Struct, frozen=True):
     source: FspId
     destination: FspId | None
     resource: str
-    resource_id: str
+    ids: tuple[str, ...]
+    """What follows the resource in the path; for a POST the id in the body."""
     version: str
     """The version of its Content-Type, e.g. ``1.1``: what the sender speaks."""
     answer_version: str
@@ -43,6 +45,11 @@ class Inbound(msgspec.Struct, frozen=True):
     received_ms: int
     trace: tuple[Header, ...] = ()
     """Its ``traceparent``, ``tracestate`` and ``baggage``, to pass on with what answers it."""
+
+    @property
+    def resource_id(self) -> str:
+        """What the journal files it under."""
+        return "/".join(self.ids)
 
 
 class Forward(msgspec.Struct, frozen=True):
@@ -82,18 +89,27 @@ class JsonBody(msgspec.Struct, frozen=True):
 Body: TypeAlias = Forward | ErrorBody | TransferBody | JsonBody
 
 
+class Action(StrEnum):
+    """What a notice does with the resource it names."""
+
+    POST = "POST"
+    GET = "GET"
+    PUT = "PUT"
+    PATCH = "PATCH"
+    DELETE = "DELETE"
+    ERROR = "ERROR"
+    """``PUT …/error``."""
+
+
 class Notice(msgspec.Struct, frozen=True):
     """One message that the hub owes a participant. The engine writes it to the outbox in the same commit."""
 
     to: FspId
-    endpoint: str
-    """The endpoint type whose URL it goes to, e.g. ``FSPIOP_CALLBACK_URL_TRANSFER_PUT``."""
-    parameters: tuple[tuple[str, str], ...]
-    """What fills the placeholders of the endpoint's template, e.g. ``(("transferId", "…"),)``."""
-    method: str
+    action: Action
     resource: str
-    resource_id: str
-    body: Body
+    ids: tuple[str, ...]
+    """What follows the resource in the path, e.g. ``("MSISDN", "123", "SAVINGS")`` or ``(transferId,)``."""
+    body: Body | None
     deadline_ms: int
     """Until when the message can still matter; after that it is parked rather than sent again."""
     source: FspId = HUB
@@ -102,6 +118,11 @@ class Notice(msgspec.Struct, frozen=True):
     version: str = "2.0"
     """The version a message made by the hub is written in. A forwarded one keeps its own."""
     trace: tuple[Header, ...] = ()
+
+    @property
+    def resource_id(self) -> str:
+        """What the journal files it under."""
+        return "/".join(self.ids)
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):

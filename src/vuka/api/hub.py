@@ -1,0 +1,126 @@
+"""The hub as its APIs see it, and how it is put together from its parts."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from vuka.api.wire import FspiopWire
+from vuka.config import Config
+from vuka.engine import node
+from vuka.engine.batch import UseCase, use_case
+from vuka.engine.node import Engine
+from vuka.errors import OperatorError
+from vuka.ledger.model import Ledger
+from vuka.ledger.sql import SqlLedger
+from vuka.store import Tx
+from vuka.store.sqlite import Database
+from vuka.switch import funds, lookup, participants, quotes, transfers, undelivered
+from vuka.switch.directory import Directory
+from vuka.switch.work import Command, Inbound, Notice
+
+T = TypeVar("T")
+
+USE_CASES: Final[tuple[UseCase, ...]] = (
+    # What operators change holds for the payments of the same batch.
+    *participants.USE_CASES,
+    *funds.USE_CASES,
+    use_case(lookup.register, lookup.RegisterParty),
+    use_case(lookup.remove, lookup.RemoveParty),
+    # What frees headroom comes before what takes it.
+    use_case(transfers.fulfil, transfers.FulfilTransfer, transfers.AbortTransfer),
+    use_case(transfers.expire, transfers.ExpireTransfers),
+    use_case(transfers.prepare, transfers.PrepareTransfer),
+    use_case(quotes.request, quotes.RequestQuote),
+    use_case(quotes.answer, quotes.AnswerQuote, quotes.DeclineQuote),
+    # Questions see what the batch has decided.
+    use_case(quotes.get, quotes.GetQuote),
+    use_case(transfers.get, transfers.GetTransfer),
+    use_case(undelivered.report, undelivered.ReportUndelivered),
+    *node.USE_CASES,
+)
+"""What the hub can decide, in the order in which a batch decides it."""
+
+
+def clock_ms() -> int:
+    """The machine's clock: milliseconds since 1970, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+class Hub:
+    """A hub: one engine over one database, and what its APIs need of it. Built from a `Config`."""
+
+    def __init__(self, config: Config, database: Database, *, clock: Callable[[], int] = clock_ms) -> None:
+        self.config = config
+        self.database = database
+        self.started_ms = clock()
+        self.engine = Engine(
+            config=config,
+            database=database,
+            use_cases=USE_CASES,
+            wire=FspiopWire(),
+            ledger=SqlLedger,
+            clock_ms=clock,
+            jitter=random.random,
+        )
+
+    async def start(self) -> None:
+        """Takes up what an earlier process left undone."""
+        await self.engine.start()
+
+    async def stop(self) -> None:
+        """Ends what was accepted and stops."""
+        await self.engine.stop()
+
+    @property
+    def directory(self) -> Directory:
+        """Who takes part, as of the last commit."""
+        return self.engine.directory
+
+    def now_ms(self) -> int:
+        """The hub's clock."""
+        return self.engine.now_ms()
+
+    def new_message_id(self) -> int:
+        """The key of a message that has just come in."""
+        return self.engine.new_message_id()
+
+    async def submit(self, command: Command) -> object:
+        """Runs a command; returns its value once it is durable. Raises `FspiopError` or `OperatorError`."""
+        return await self.engine.submit(command)
+
+    def route(self, inbound: Inbound, notices: Sequence[Notice], outcome: str = "routed") -> None:
+        """Passes messages on at once. Raises `FspiopError` 2005."""
+        self.engine.route(inbound, notices, outcome)
+
+    def record(self, inbound: Inbound, outcome: str) -> None:
+        """Journals a message that was refused in its answer."""
+        self.engine.record(inbound, outcome)
+
+    def read(self, function: Callable[[Tx, Ledger, Directory], T]) -> T:
+        """What ``function`` finds in one consistent snapshot."""
+        return self.engine.read(function)
+
+    async def resend(self, message_id: int) -> None:
+        """Has a parked message sent again. Raises `OperatorError`."""
+        await self.engine.resend(message_id)
+
+    def health(self) -> list[tuple[str, bool]]:
+        """The parts that the reference's health answer names, and whether each works."""
+        try:
+            self.engine.read(lambda tx, _ledger, _directory: tx.query("SELECT 1 FROM scheme"))
+        except Exception:
+            datastore = False
+        else:
+            datastore = True
+        return [("datastore", datastore), ("broker", self.engine.running)]
+
+
+def open_database(config: Config) -> Database:
+    """Opens the hub's database. Raises `OperatorError` where there is none yet."""
+    path = config.database_path
+    if not path.exists():
+        raise OperatorError(f"There is no hub in {config.data_dir}. Make one with: vuka init --data {config.data_dir}")
+    return Database.open(path)

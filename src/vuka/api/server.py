@@ -1,0 +1,157 @@
+"""The hub as a process: two listeners on one event loop, started and stopped in order.
+
+A stop first lets requests under way end (the engine still commits them), then drains the engine and the courier.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import msgspec
+import structlog
+import uvicorn
+
+from vuka.api.admin import admin_app
+from vuka.api.fspiop import FspiopApi
+from vuka.api.hub import Hub, open_database
+from vuka.config import Config
+from vuka.errors import OperatorError
+
+log: Final = structlog.get_logger("vuka.server")
+
+KEEP_ALIVE_SECONDS: Final = 75
+BACKLOG: Final = 2_048
+SWITCH_INTERVAL_SECONDS: Final = 0.0005
+"""How soon the thread that waits for the disk gets the interpreter back when its commit is done."""
+
+YOUNG_OBJECTS: Final = 20_000
+"""Objects made between two runs of the garbage collector: a batch of payments makes thousands, all short-lived."""
+
+
+class Addresses(msgspec.Struct, frozen=True):
+    """Where a running hub listens."""
+
+    participants_url: str
+    operators_url: str
+
+
+class _Server(uvicorn.Server):
+    """A listener that says when it listens, and leaves signals to the process: there are two of them."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _bind(host: str, port: int, name: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise OperatorError(
+            f"The {name} API can't listen on {host}:{port}: {error.strerror or error}. "
+            f"Choose another with VUKA_{name.upper()}_API_PORT, or stop what uses it."
+        ) from None
+    listener.setblocking(False)
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def serve(
+    config: Config,
+    *,
+    ready: Callable[[Addresses, Hub], None] | None = None,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Runs a hub until SIGTERM, SIGINT or ``stop``. ``ready`` is called once both APIs listen.
+
+    Raises `OperatorError` where there is no hub in the data directory or a port is taken.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    with contextlib.ExitStack() as resources:
+        database = open_database(config)
+        resources.callback(database.close)
+        participants_socket = _bind(config.participants_api.host, config.participants_api.port, "participants")
+        resources.callback(participants_socket.close)
+        operators_socket = _bind(config.operators_api.host, config.operators_api.port, "operators")
+        resources.callback(operators_socket.close)
+        hub = Hub(config, database)
+        await hub.start()
+        servers = [_server(FspiopApi(hub)), _server(admin_app(hub))]
+        stopping = stop or asyncio.Event()
+        _on_signals(stopping)
+        sockets = (participants_socket, operators_socket)
+        tasks = [
+            asyncio.create_task(server.serve(sockets=[listener]))
+            for server, listener in zip(servers, sockets, strict=True)
+        ]
+        for server in servers:
+            await server.listening.wait()
+        addresses = Addresses(_url(participants_socket), _url(operators_socket))
+        log.info(
+            "the hub is ready",
+            participants=addresses.participants_url,
+            operators=addresses.operators_url,
+            data_dir=config.data_dir,
+        )
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(YOUNG_OBJECTS, 20, 50)
+        if ready is not None:
+            ready(addresses, hub)
+        await stopping.wait()
+        log.info("the hub is stopping")
+        for server in servers:
+            server.should_exit = True
+        await asyncio.gather(*tasks)
+        await hub.stop()
+        log.info("the hub has stopped")
+
+
+def _server(app: Callable[..., object]) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            app,  # type: ignore[arg-type]
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=10,
+            backlog=BACKLOG,
+            h11_max_incomplete_event_size=65_536,
+        )
+    )
+
+
+def _on_signals(stopping: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Only the main thread may handle signals; a hub started in a test's thread is stopped by its event.
+        with contextlib.suppress(RuntimeError, ValueError):
+            loop.add_signal_handler(number, stopping.set)

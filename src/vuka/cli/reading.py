@@ -1,0 +1,37 @@
+"""Reading a hub's database beside a running hub: one snapshot, nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from vuka.api.hub import clock_ms
+from vuka.cli.output import fail
+from vuka.config import Config
+from vuka.errors import OperatorError
+from vuka.ledger.model import Ledger
+from vuka.ledger.sql import SqlLedger
+from vuka.store import Tx
+from vuka.store.migrate import HEAD, current_revision
+from vuka.store.sqlite import Database
+
+
+@contextmanager
+def reading(config: Config) -> Iterator[tuple[Tx, Ledger]]:
+    """A snapshot of the hub's records and its ledger. Ends the command where there is no hub to read."""
+    try:
+        revision = current_revision(config.database_path)
+    except OperatorError as error:
+        fail(str(error))
+    if revision is None:
+        fail(f"There is no hub in {config.data_dir}. Name its data directory with --data.")
+    if revision != HEAD:
+        fail(
+            f"The hub in {config.data_dir} has schema {revision}, this program {HEAD}. Run `vuka serve` to migrate it."
+        )
+    database = Database.open(config.database_path, read_only=True)
+    try:
+        with database.read() as tx:
+            yield tx, SqlLedger(tx, clock_ms() * 1_000_000)
+    finally:
+        database.close()

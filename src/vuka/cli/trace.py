@@ -1,0 +1,63 @@
+"""``vuka trace``: the whole story of one payment."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated
+
+import typer
+
+from vuka.cli.options import DataDir, read_config
+from vuka.cli.output import AsJson, console, fail, print_json, print_table
+from vuka.cli.reading import reading
+from vuka.engine.story import Event, EventKind, tell, to_mermaid
+
+_ARROWS = {
+    EventKind.MESSAGE_IN: "→",
+    EventKind.MESSAGE_OUT: "→",
+    EventKind.DELIVERY: "⇢",
+}
+
+
+def trace(
+    wanted: Annotated[str, typer.Argument(metavar="ID", help="Any id of the payment: transfer, quote, transaction.")],
+    data: DataDir = None,
+    diagram: Annotated[bool, typer.Option("--diagram", help="Print a Mermaid sequence diagram.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tell the whole story of one payment: lookup, quote, transfer, deliveries, ledger entries, states.
+
+    Example: [bold]vuka trace 7f2c… --diagram[/bold]
+    """
+    with reading(read_config(data)) as (tx, ledger):
+        story = tell(tx, ledger, wanted)
+    if story is None:
+        fail(f"No message and no record has the id {wanted}.")
+    if as_json:
+        print_json(story)
+        return
+    if diagram:
+        typer.echo(to_mermaid(story), nl=False)
+        return
+    first_ms = story.events[0].at_ms
+    console.print(f"[bold]{story.amount}[/] from {story.payer_fsp} to {story.payee_fsp}: [bold]{story.state}[/]")
+    for label, value in (
+        ("transfer", story.transfer_id),
+        ("quote", story.quote_id),
+        ("transaction", story.transaction_id),
+        ("party", story.party),
+    ):
+        if value is not None:
+            console.print(f"  {label}: {value}", highlight=False)
+    rows = [(_time(event.at_ms), f"+{event.at_ms - first_ms} ms", event.kind, _who(event), event.text)
+            for event in story.events]  # fmt: skip
+    print_table("", ("time (UTC)", "since start>", "what", "who", "event"), rows)
+
+
+def _time(at_ms: int) -> str:
+    return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).strftime("%H:%M:%S.%f")[:-3]
+
+
+def _who(event: Event) -> str:
+    arrow = _ARROWS.get(event.kind)
+    return f"{event.source} {arrow} {event.destination}" if arrow is not None else event.source

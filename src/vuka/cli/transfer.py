@@ -1,0 +1,33 @@
+"""``vuka transfer``: one transfer as the hub has it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vuka.cli.client import DEFAULT_URL, HubUrl, call
+from vuka.cli.output import AsJson, console, print_json, print_table
+
+app = typer.Typer(no_args_is_help=True, help="Transfers: how one stands, and how it came there.")
+
+
+@app.command("show")
+def show(
+    transfer_id: Annotated[str, typer.Argument(help="The transfer's id, a UUID or a ULID.")],
+    url: HubUrl = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Show a transfer and the history of its states.
+
+    Example: [bold]vuka transfer show 7f2c…[/bold]
+    """
+    found = call(url, "GET", f"/transfers/{transfer_id}")
+    if as_json:
+        print_json(found)
+        return
+    for key, value in found.items():
+        if key != "history" and value is not None:
+            console.print(f"[bold]{key}[/]: {value}", highlight=False)
+    columns = ("at", "state", "reason")
+    print_table("History", columns, [(each["at"], each["state"], each.get("reason")) for each in found["history"]])

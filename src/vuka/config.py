@@ -1,0 +1,218 @@
+"""Configuration: one typed object, from a TOML file, overridden by ``VUKA_<SECTION>_<KEY>`` variables.
+
+Every key states its meaning, unit and bounds beside its default; ``vuka config`` prints the effective values and
+``vuka config --describe`` this page. Nothing else in the hub reads the environment.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from vuka.errors import OperatorError
+
+ENVIRONMENT_PREFIX: Final = "VUKA_"
+CONFIG_FILE: Final = "vuka.toml"
+"""Where ``vuka init`` writes the configuration, in the data directory."""
+
+
+class Listener(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where one API listens."""
+
+    host: Annotated[str, Meta(description="Address to listen on. Loopback unless you say otherwise.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 takes a free one.")] = 0
+
+
+class ParticipantsApi(Listener, frozen=True, forbid_unknown_fields=True):
+    """The participants' API (FSPIOP)."""
+
+    port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 takes a free one.")] = 4000
+    trust_client_id: Annotated[
+        bool,
+        Meta(description="Believe an x-client-id header, set by a gateway, and require it to equal FSPIOP-Source."),
+    ] = True
+    body_bytes_max: Annotated[int, Meta(ge=1024, description="Largest body accepted, in bytes.")] = 5_242_880
+
+
+class OperatorsApi(Listener, frozen=True, forbid_unknown_fields=True):
+    """The operators' API: administration, health, metrics."""
+
+    port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 takes a free one.")] = 4001
+
+
+class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The rules that a scheme may choose."""
+
+    on_us_transfers: Annotated[
+        bool, Meta(description="Allow a transfer whose payer and payee are the same participant.")
+    ] = False
+    check_payee_account: Annotated[
+        bool, Meta(description="Refuse a transfer at once when the payee has no active account in its currency.")
+    ] = False
+    parties_by_owner_only: Annotated[
+        bool, Meta(description="Let a participant register parties for itself only, not for another participant.")
+    ] = True
+    confirm_to_payee: Annotated[
+        bool, Meta(description="Tell a payee that answered COMMITTED (FSPIOP 1.0 style) that the hub committed too.")
+    ] = True
+    fulfil_age_seconds_max: Annotated[
+        int, Meta(ge=1, description="Oldest completedTimestamp accepted in a fulfilment, in seconds.")
+    ] = 300
+    fulfil_future_ms_max: Annotated[
+        int, Meta(ge=0, description="How far ahead of the hub's clock a completedTimestamp may be, in milliseconds.")
+    ] = 200
+    funds_out_validity_seconds: Annotated[
+        int, Meta(ge=1, description="How long a reserved withdrawal waits for its commit, in seconds.")
+    ] = 432_000
+    result_deadline_seconds: Annotated[
+        int, Meta(ge=1, description="How long a final result or an error is worth sending, in seconds.")
+    ] = 86_400
+    routed_deadline_seconds: Annotated[
+        int, Meta(ge=1, description="How long a lookup or its answer is worth sending, in seconds.")
+    ] = 30
+    hub_version: Annotated[
+        str,
+        Meta(pattern=r"^(1\.0|1\.1|2\.0)$", description="FSPIOP version of messages to one whose version is unknown."),
+    ] = "2.0"
+
+
+class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Batching and overload."""
+
+    batch_max: Annotated[int, Meta(ge=1, le=4_000, description="Most commands in one commit.")] = 500
+    queue_max: Annotated[
+        int, Meta(ge=1, description="Commands that may wait; one more is refused with 503 before it is accepted.")
+    ] = 5_000
+    timer_ms: Annotated[int, Meta(ge=10, le=10_000, description="How often expiry is looked for, in milliseconds.")] = (
+        500
+    )
+    drain_seconds: Annotated[
+        int, Meta(ge=0, description="How long a shutdown waits for messages in flight, in seconds.")
+    ] = 10
+
+
+class Courier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Delivery of messages to participants."""
+
+    connect_timeout_ms: Annotated[int, Meta(ge=1, description="Longest wait for a connection, in ms.")] = 2_000
+    timeout_ms: Annotated[int, Meta(ge=1, description="Longest wait for an answer, in ms.")] = 10_000
+    in_flight_max: Annotated[int, Meta(ge=1, description="Messages under way to one participant at once.")] = 32
+    queue_max: Annotated[
+        int, Meta(ge=1, description="Messages for one participant kept in memory; more wait in the outbox.")
+    ] = 10_000
+    retry_first_ms: Annotated[int, Meta(ge=1, description="Wait before the second attempt, in ms; doubles.")] = 200
+    retry_max_ms: Annotated[int, Meta(ge=1, description="Longest wait between attempts, in ms.")] = 30_000
+
+
+class Journal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The message journal."""
+
+    enabled: Annotated[bool, Meta(description="Keep every message in and out, to trace and prove payments.")] = True
+    retention_days: Annotated[int, Meta(ge=1, description="How long messages are kept, in days.")] = 90
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Logging."""
+
+    level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$", description="Least severity written.")] = "info"
+    json: Annotated[bool, Meta(description="One JSON object a line, rather than text for people.")] = False
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole configuration of a hub."""
+
+    data_dir: Annotated[str, Meta(description="The directory that holds the hub's database.")] = "vuka-data"
+    participants_api: ParticipantsApi = ParticipantsApi()
+    operators_api: OperatorsApi = OperatorsApi()
+    scheme: Scheme = Scheme()
+    engine: Engine = Engine()
+    courier: Courier = Courier()
+    journal: Journal = Journal()
+    log: Log = Log()
+
+    @property
+    def database_path(self) -> Path:
+        """The SQLite file in the data directory."""
+        return Path(self.data_dir) / "vuka.db"
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One documented key."""
+
+    name: str
+    variable: str
+    default: object
+    meaning: str
+
+
+def load(file: Path | None, environment: Mapping[str, str], **overrides: object) -> Config:
+    """The effective configuration: ``overrides``, then the environment, then the file, then the defaults.
+
+    ``overrides`` are top-level keys (``data_dir``). Raises `OperatorError` with a sentence that names the key.
+    """
+    raw: dict[str, Any] = {}
+    if file is not None:
+        try:
+            raw = tomllib.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise OperatorError(f"There is no configuration file {file}.") from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise OperatorError(f"{file} cannot be read as TOML: {error}.") from None
+    known = {setting.variable: setting.name for setting in settings()}
+    for variable, text in environment.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable not in known:
+            continue
+        section, _, key = known[variable].rpartition(".")
+        target = raw.setdefault(section, {}) if section else raw
+        target[key] = text
+    raw.update({key: value for key, value in overrides.items() if value is not None})
+    try:
+        # Values of the environment are text: `strict=False` reads "4000" and "true" as what the key needs.
+        return msgspec.convert(raw, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise OperatorError(f"The configuration is not valid: {error}. See `vuka config --describe`.") from None
+
+
+def settings() -> Iterator[Setting]:
+    """Every key with its variable, default and meaning, in the order of the file."""
+    yield from _settings_of(Config, "", Config())
+
+
+def _settings_of(struct: type[msgspec.Struct], prefix: str, defaults: msgspec.Struct) -> Iterator[Setting]:
+    for name, hint in get_type_hints(struct, include_extras=True).items():
+        default = getattr(defaults, name)
+        if isinstance(default, msgspec.Struct):
+            yield from _settings_of(type(default), f"{prefix}{name}.", default)
+            continue
+        meta = next((each for each in get_args(hint) if isinstance(each, Meta)), None)
+        meaning = meta.description if get_origin(hint) is Annotated and meta is not None else None
+        dotted = prefix + name
+        yield Setting(dotted, ENVIRONMENT_PREFIX + dotted.replace(".", "_").upper(), default, meaning or "")
+
+
+def to_toml(config: Config) -> str:
+    """The configuration as the file ``vuka init`` writes, each key with its meaning above it."""
+    values = msgspec.to_builtins(config)
+    lines = ["# The configuration of this hub. Each key may be overridden by its variable, e.g. VUKA_ENGINE_BATCH_MAX."]
+    section = ""
+    for setting in settings():
+        here, _, key = setting.name.rpartition(".")
+        if here != section:
+            section = here
+            lines += ["", f"[{section}]"]
+        value = values[here][key] if here else values[key]
+        lines += [f"# {setting.meaning}", f"{key} = {_toml_value(value)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    return msgspec.json.encode(value).decode()

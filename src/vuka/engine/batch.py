@@ -1,0 +1,155 @@
+"""One batch: commands of many kinds, one transaction, and what it leaves to be sent.
+
+This is the engine without its clock, its queue and its thread: given a transaction and a time it is a plain
+function, so that tests and the simulation run exactly what the hub runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias, cast
+
+import msgspec
+import structlog
+
+from vuka.config import Scheme
+from vuka.engine.outbox import Mark, Outgoing, Wire, make_outgoing, write_marks, write_owed, write_received, write_sent
+from vuka.errors import ErrorCode, FspiopError
+from vuka.ledger.model import Ledger
+from vuka.store import Tx
+from vuka.store.sqlite import SqliteTx
+from vuka.switch.directory import Directory
+from vuka.switch.work import Command, Handler, Inbound, Notice, Outcome, Work
+
+log: Final = structlog.get_logger("vuka.engine")
+
+LedgerFactory: TypeAlias = Callable[[Tx, int], Ledger]
+"""Makes the ledger of a transaction; the second argument is the time in nanoseconds since 1970."""
+
+
+class UseCase(msgspec.Struct, frozen=True):
+    """Which commands one function of the switch decides, together and in the order of their arrival."""
+
+    commands: tuple[type[Command], ...]
+    handler: Handler
+
+
+def use_case(handler: object, *commands: type[Command]) -> UseCase:
+    """A use case; the handler takes a list of exactly these commands."""
+    return UseCase(commands, cast(Handler, handler))
+
+
+class Routed(msgspec.Struct, frozen=True):
+    """A message that needed no decision: it was passed on at once and is journalled with the next batch."""
+
+    inbound: Inbound
+    outcome: str
+    sent: tuple[Outgoing, ...]
+
+
+class Batch(msgspec.Struct):
+    """What one batch has decided, before its commit."""
+
+    outcomes: list[Outcome]
+    outgoing: list[Outgoing]
+    directory: Directory
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What a batch runs by: the same for every batch of a hub."""
+
+    use_cases: tuple[UseCase, ...]
+    scheme: Scheme
+    wire: Wire
+    ledger: LedgerFactory
+    load_directory: Callable[[Tx], Directory]
+    journal: bool
+
+
+def run_batch(
+    tx: SqliteTx,
+    rules: Rules,
+    commands: Sequence[Command],
+    *,
+    now_ms: int,
+    next_id: Callable[[], int],
+    routed: Sequence[Routed] = (),
+    marks: Sequence[Mark] = (),
+) -> Batch:
+    """Decides ``commands`` and writes everything that follows from them, short of the commit.
+
+    If a use case raises, everything is undone and the commands are run one by one, so that only the one at fault
+    fails (error 2001), and says so to whoever waits for it.
+    """
+    try:
+        with tx.savepoint():
+            batch = _decide(tx, rules, commands, now_ms, next_id)
+    except Exception:
+        log.exception("a batch failed and is run again one by one", commands=len(commands))
+        batch = _decide_one_by_one(tx, rules, commands, now_ms, next_id)
+    if rules.journal:
+        write_received(tx, _journal_of(commands, batch.outcomes))
+        write_received(tx, [(each.inbound, each.outcome) for each in routed])
+        write_sent(tx, [outgoing for each in routed for outgoing in each.sent])
+    write_sent(tx, batch.outgoing)
+    write_owed(tx, batch.outgoing)
+    write_marks(tx, marks, journal=rules.journal)
+    return batch
+
+
+def _journal_of(commands: Sequence[Command], outcomes: Sequence[Outcome]) -> list[tuple[Inbound, str]]:
+    rows: list[tuple[Inbound, str]] = []
+    for command, outcome in zip(commands, outcomes, strict=True):
+        message = getattr(command, "message", None)
+        if isinstance(message, Inbound):
+            rows.append((message, outcome.note if outcome.error is None else f"failed: {outcome.error}"))
+    return rows
+
+
+def _decide(tx: SqliteTx, rules: Rules, commands: Sequence[Command], now_ms: int, next_id: Callable[[], int]) -> Batch:
+    work = Work(
+        tx=tx,
+        ledger=rules.ledger(tx, now_ms * 1_000_000),
+        now_ms=now_ms,
+        scheme=rules.scheme,
+        next_id=next_id,
+        load_directory=rules.load_directory,
+    )
+    outcomes: list[Outcome | None] = [None] * len(commands)
+    kinds = {type(command) for command in commands}
+    for case in rules.use_cases:
+        if kinds.isdisjoint(case.commands):
+            continue
+        places = [place for place, command in enumerate(commands) if type(command) in case.commands]
+        decided = case.handler(work, [commands[place] for place in places])
+        for place, outcome in zip(places, decided, strict=True):
+            outcomes[place] = outcome
+    undecided = [type(command).__name__ for command, outcome in zip(commands, outcomes, strict=True) if outcome is None]
+    if undecided:
+        raise AssertionError(f"no use case decides {undecided[0]}")
+    outgoing = [_outgoing(rules, notice, next_id(), now_ms) for notice in work.notices]
+    return Batch(cast(list[Outcome], outcomes), outgoing, work.directory)
+
+
+def _outgoing(rules: Rules, notice: Notice, message_id: int, now_ms: int) -> Outgoing:
+    composed = rules.wire.compose(notice, now_ms)
+    return make_outgoing(notice, composed, message_id=message_id, now_ms=now_ms, durable=True, journal=rules.journal)
+
+
+def _decide_one_by_one(
+    tx: SqliteTx, rules: Rules, commands: Sequence[Command], now_ms: int, next_id: Callable[[], int]
+) -> Batch:
+    outcomes: list[Outcome] = []
+    outgoing: list[Outgoing] = []
+    for command in commands:
+        try:
+            with tx.savepoint():
+                alone = _decide(tx, rules, [command], now_ms, next_id)
+        except Exception:
+            log.exception("a command failed", command=type(command).__name__)
+            error = FspiopError(ErrorCode.INTERNAL_SERVER_ERROR, "the hub could not decide this message")
+            outcomes.append(Outcome(error=error))
+            continue
+        outcomes += alone.outcomes
+        outgoing += alone.outgoing
+    return Batch(outcomes, outgoing, rules.load_directory(tx))

@@ -1,0 +1,47 @@
+"""Keys of records: 63 bits that grow with time, so that tables append, and that no two hub processes share."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_NODE_BITS: Final = 8
+_SEQUENCE_BITS: Final = 13
+NODE_MAX: Final = (1 << _NODE_BITS) - 1
+
+
+class KeySource:
+    """Makes keys: milliseconds since 1970 (42 bits), the node (8), a count within the millisecond (13).
+
+    ``above`` is the highest key already in the tables: a clock set back never makes a key twice.
+    """
+
+    __slots__ = ("_at_ms", "_node", "_sequence")
+
+    def __init__(self, *, node: int = 0, above: int = 0) -> None:
+        if not 0 <= node <= NODE_MAX:
+            raise ValueError(f"a node's number is 0..{NODE_MAX}, not {node}")
+        self._node = node
+        self._at_ms = (above >> (_NODE_BITS + _SEQUENCE_BITS)) + 1 if above else 0
+        self._sequence = 0
+
+    def next(self, now_ms: int) -> int:
+        """A key never made before."""
+        if now_ms > self._at_ms:
+            self._at_ms = now_ms
+            self._sequence = 0
+        elif self._sequence + 1 < 1 << _SEQUENCE_BITS:
+            self._sequence += 1
+        else:
+            self._at_ms += 1
+            self._sequence = 0
+        return (((self._at_ms << _NODE_BITS) | self._node) << _SEQUENCE_BITS) | self._sequence
+
+
+def key_time_ms(key: int) -> int:
+    """When a key was made, to the millisecond."""
+    return key >> (_NODE_BITS + _SEQUENCE_BITS)
+
+
+def key_floor(at_ms: int) -> int:
+    """The lowest key of that millisecond: keys below it were made earlier."""
+    return at_ms << (_NODE_BITS + _SEQUENCE_BITS)

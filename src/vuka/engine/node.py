@@ -1,0 +1,494 @@
+"""The engine: collects what has arrived, runs it as one batch, commits once, then answers and sends.
+
+One loop writes. While a commit waits for the disk, in a thread of its own, requests go on arriving; the next
+batch is whatever came in meanwhile, so the busier the hub, the cheaper each payment. A request is
+answered, and a message sent, only after the commit that holds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+import msgspec
+import structlog
+
+from vuka.config import Config
+from vuka.engine import outbox
+from vuka.engine.batch import Batch, LedgerFactory, Routed, Rules, UseCase, run_batch, use_case
+from vuka.engine.courier import Courier, CourierSettings, Delivery, DeliveryOutcome, DeliveryReport
+from vuka.engine.keys import KeySource, key_floor
+from vuka.engine.outbox import DeliveryState, Mark, Target, Wire, make_outgoing
+from vuka.errors import ErrorCode, FspiopError, OperatorError
+from vuka.httpclient import HttpClient
+from vuka.ids import FspId
+from vuka.ledger.model import Ledger
+from vuka.store import Tx
+from vuka.store.sqlite import Database, SqliteTx
+from vuka.switch import transfers, undelivered
+from vuka.switch.directory import Directory, DirectoryCache
+from vuka.switch.work import Command, Inbound, Notice, Outcome, Work
+
+log: Final = structlog.get_logger("vuka.engine")
+
+T = TypeVar("T")
+
+MARKS_WAIT_MS: Final = 100
+"""How long a note that a message has arrived may wait for a batch to be written with."""
+
+RELOAD_MAX: Final = 1_000
+"""Messages read from the outbox at a time for a participant whose queue has room again."""
+
+JOURNAL_RETRIES_MAX: Final = 100
+"""Failed commits in a row after which notes for the journal are given up: what is owed is in the outbox anyway."""
+
+PURGE_EVERY_MS: Final = 10_000
+DAY_MS: Final = 86_400_000
+
+
+class Statistics(msgspec.Struct):
+    """What the engine has done since it started."""
+
+    batches: int = 0
+    commands: int = 0
+    refused_busy: int = 0
+    batch_max: int = 0
+    run_ms: float = 0.0
+    """Time spent deciding and writing, in milliseconds."""
+    commit_ms: float = 0.0
+    """Time spent waiting for commits, in milliseconds."""
+
+
+class _Submission(msgspec.Struct):
+    command: Command
+    done: asyncio.Future[Outcome]
+
+
+class Engine:
+    """The running hub behind its APIs.
+
+    ``submit`` a command and await its durable outcome; ``route`` a message that needs no record; ``read`` a
+    consistent snapshot. `start` resumes what an earlier process left undone.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        database: Database,
+        use_cases: Sequence[UseCase],
+        wire: Wire,
+        ledger: LedgerFactory,
+        clock_ms: Callable[[], int],
+        jitter: Callable[[], float],
+    ) -> None:
+        self.config = config
+        self.database = database
+        self.statistics = Statistics()
+        self._wire = wire
+        self._clock_ms = clock_ms
+        self._cache = DirectoryCache()
+        self._rules = Rules(tuple(use_cases), config.scheme, wire, ledger, self._cache.load, config.journal.enabled)
+        self._queue: deque[_Submission] = deque()
+        self._routed: list[Routed] = []
+        self._marks: list[Mark] = []
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._keys = KeySource()
+        self._commit_thread = ThreadPoolExecutor(1, thread_name_prefix="vuka-commit")
+        self._tasks: list[asyncio.Task[None]] = []
+        self._purged_ms = 0
+        # Participants whose queue was full: what they are owed stays in the outbox from this key on.
+        self._behind: dict[str, int] = {}
+        self._reloaded: dict[str, int] = {}
+        self._failures = 0
+        self._client = HttpClient(
+            connect_timeout_ms=config.courier.connect_timeout_ms,
+            timeout_ms=config.courier.timeout_ms,
+            connections_per_host_max=config.courier.in_flight_max,
+        )
+        self.courier = Courier(
+            self._client,
+            resolve=self._resolve,
+            report=self._reported,
+            settings=CourierSettings(
+                queue_max=config.courier.queue_max,
+                in_flight_max=config.courier.in_flight_max,
+                retry_first_ms=config.courier.retry_first_ms,
+                retry_max_ms=config.courier.retry_max_ms,
+            ),
+            clock=clock_ms,
+            jitter=jitter,
+            on_drained=self._reload,
+        )
+        with database.read() as tx:
+            self._directory = self._cache.load(tx)
+
+    # --- life -------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Takes up what an earlier process left: keys go on above its last, what is owed is sent."""
+        with self.database.read() as tx:
+            highest = max(
+                tx.query(f"SELECT COALESCE(MAX({column}), 0) FROM {table}")[0][0]
+                for table, column in (
+                    ("message", "message_id"),
+                    ("transfer", "transfer_seq"),
+                    ("quote", "quote_seq"),
+                )
+            )
+            owed = outbox.participants_owed(tx)
+        self._keys = KeySource(above=highest)
+        for participant in owed:
+            self._behind[participant] = 0
+            self._reload(participant)
+        self._tasks = [
+            asyncio.create_task(self._write(), name="vuka-engine"),
+            asyncio.create_task(self._tick(), name="vuka-timers"),
+        ]
+
+    async def stop(self) -> None:
+        """Refuses what is new, ends what was accepted, waits for messages under way, and stops."""
+        self._closing = True
+        for task in self._tasks[1:]:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self.courier.drain(self.config.engine.drain_seconds * 1000)
+        self._wake.set()
+        if self._tasks:
+            await self._tasks[0]
+        await self.courier.close()
+        await self._client.close()
+        self._commit_thread.shutdown()
+
+    # --- what the APIs ask ------------------------------------------------------------------------------------
+
+    def now_ms(self) -> int:
+        """The hub's clock: milliseconds since 1970, UTC."""
+        return self._clock_ms()
+
+    def new_message_id(self) -> int:
+        """The key of a message that has just come in."""
+        return self._keys.next(self._clock_ms())
+
+    @property
+    def directory(self) -> Directory:
+        """The directory as of the last commit."""
+        return self._directory
+
+    async def submit(self, command: Command) -> object:
+        """Runs a command; returns its value once it is durable.
+
+        Raises its `FspiopError` or `OperatorError`, and `FspiopError` 2005 (HTTP 503) before accepting it where the
+        hub has more waiting than it can clear.
+        """
+        outcome = await self._enqueue(command)
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.value
+
+    def _enqueue(self, command: Command, *, internal: bool = False) -> asyncio.Future[Outcome]:
+        if self._closing and not internal:
+            raise FspiopError(
+                ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub is shutting down", headers=(("Retry-After", "5"),)
+            )
+        if len(self._queue) >= self.config.engine.queue_max and not internal:
+            self.statistics.refused_busy += 1
+            raise FspiopError(ErrorCode.SERVER_BUSY, "the hub is busy", status=503, headers=(("Retry-After", "1"),))
+        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Submission(command, done))
+        self._wake.set()
+        return done
+
+    def route(self, inbound: Inbound, notices: Sequence[Notice], outcome: str = "routed") -> None:
+        """Passes messages on at once, without a record to wait for; the journal has them with the next batch.
+
+        Raises `FspiopError` 2005 where a recipient's queue is full.
+        """
+        if self._closing:
+            raise FspiopError(ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub is shutting down")
+        now_ms = self._clock_ms()
+        journal = self._rules.journal
+        sent = tuple(
+            make_outgoing(
+                notice,
+                self._wire.compose(notice, now_ms),
+                message_id=self._keys.next(now_ms),
+                now_ms=now_ms,
+                durable=False,
+                journal=journal,
+            )
+            for notice in notices
+        )
+        for outgoing in sent:
+            if not self.courier.post(outgoing.delivery):
+                self.statistics.refused_busy += 1
+                raise FspiopError(ErrorCode.SERVER_BUSY, f"{outgoing.delivery.to} has too many messages waiting")
+        if journal:
+            self._routed.append(Routed(inbound, outcome, sent))
+            self._wake.set()
+
+    def record(self, inbound: Inbound, outcome: str) -> None:
+        """Journals a message that the hub refused in its answer."""
+        if self._rules.journal and not self._closing:
+            self._routed.append(Routed(inbound, outcome, ()))
+            self._wake.set()
+
+    def read(self, function: Callable[[Tx, Ledger, Directory], T]) -> T:
+        """What ``function`` finds in one consistent snapshot of everything committed."""
+        with self.database.read() as tx:
+            return function(tx, self._rules.ledger(tx, self._clock_ms() * 1_000_000), self._cache.load(tx))
+
+    async def resend(self, message_id: int) -> None:
+        """Has a parked message sent again, with a new deadline. Raises `OperatorError` where none is parked."""
+        deadline_ms = self._clock_ms() + self.config.scheme.result_deadline_seconds * 1000
+        await self.submit(Unpark(message_id=message_id, deadline_ms=deadline_ms))
+        with self.database.read() as tx:
+            delivery = outbox.load_one(tx, message_id)
+        if delivery is not None and not self.courier.post(delivery):
+            self._behind[delivery.to] = min(self._behind.get(delivery.to, delivery.id), delivery.id) - 1
+
+    @property
+    def running(self) -> bool:
+        """Whether the engine takes commands."""
+        return bool(self._tasks) and not self._tasks[0].done() and not self._closing
+
+    @property
+    def queued(self) -> int:
+        """Commands that wait for a batch."""
+        return len(self._queue)
+
+    # --- the one that writes ----------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        """The loop: one batch after another until the hub stops and nothing is left."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if not self._queue and not self._closing and not self._routed:
+                # Only notes of deliveries: let them gather, unless a command comes.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), MARKS_WAIT_MS / 1000)
+                self._wake.clear()
+            while self._queue or self._routed or self._marks:
+                await self._write_batch()
+            if self._closing:
+                return
+
+    async def _write_batch(self) -> None:
+        queue = self._queue
+        taken = [queue.popleft() for _ in range(min(len(queue), self.config.engine.batch_max))]
+        routed, self._routed = self._routed, []
+        marks, self._marks = self._marks, []
+        now_ms = self._clock_ms()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        tx: SqliteTx | None = None
+        try:
+            tx = self.database.start()
+            batch = run_batch(
+                tx,
+                self._rules,
+                [each.command for each in taken],
+                now_ms=now_ms,
+                next_id=lambda: self._keys.next(now_ms),
+                routed=routed,
+                marks=marks,
+            )
+            decided = loop.time()
+            await self._commit(tx)
+        except Exception as error:
+            # Nothing of this batch is durable: nobody is told that it was accepted, and nothing of it is sent.
+            log.exception("a batch could not be committed", commands=len(taken))
+            if tx is not None and not tx.closed:
+                tx.rollback()
+            self._failures += 1
+            if self._failures <= JOURNAL_RETRIES_MAX:
+                self._marks = [*marks, *self._marks]
+                self._routed = [*routed, *self._routed]
+            self._fail(taken, error)
+            await asyncio.sleep(0.05)
+            return
+        self._failures = 0
+        statistics = self.statistics
+        statistics.batches += 1
+        statistics.commands += len(taken)
+        statistics.batch_max = max(statistics.batch_max, len(taken))
+        statistics.run_ms += (decided - started) * 1000
+        statistics.commit_ms += (loop.time() - decided) * 1000
+        self._committed(taken, batch)
+
+    async def _commit(self, tx: SqliteTx) -> None:
+        if self.database.path is None:
+            tx.commit()
+            return
+        await asyncio.get_running_loop().run_in_executor(self._commit_thread, tx.commit)
+
+    def _committed(self, taken: Sequence[_Submission], batch: Batch) -> None:
+        self._directory = batch.directory
+        for submission, outcome in zip(taken, batch.outcomes, strict=True):
+            if not submission.done.done():
+                submission.done.set_result(outcome)
+        self._hand_over([each.delivery for each in batch.outgoing])
+
+    def _fail(self, taken: Sequence[_Submission], error: Exception) -> None:
+        for submission in taken:
+            if not submission.done.done():
+                failure = FspiopError(ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub cannot write its records")
+                failure.__cause__ = error
+                submission.done.set_result(Outcome(error=failure))
+
+    # --- deliveries -------------------------------------------------------------------------------------------
+
+    def _hand_over(self, deliveries: Sequence[Delivery]) -> None:
+        """Gives durable messages to the courier; where a queue is full they wait in the outbox."""
+        for delivery in deliveries:
+            if delivery.to in self._behind or delivery.id <= self._reloaded.get(delivery.to, 0):
+                continue
+            if not self.courier.post(delivery):
+                self._behind[delivery.to] = delivery.id - 1
+
+    def _reload(self, participant: str) -> None:
+        """The participant's queue has room: takes what it is owed from the outbox, oldest first."""
+        after = self._behind.get(participant)
+        if after is None or self._closing:
+            return
+        while True:
+            with self.database.read() as tx:
+                owed = outbox.load_owed(tx, participant, after=after, limit=RELOAD_MAX)
+            for delivery in owed:
+                if not self.courier.post(delivery):
+                    self._behind[participant] = after
+                    return
+                after = delivery.id
+                self._reloaded[participant] = after
+            if len(owed) < RELOAD_MAX:
+                break
+        del self._behind[participant]
+
+    def _resolve(self, delivery: Delivery) -> str:
+        participant = self._directory.get(delivery.to)
+        target = delivery.target
+        if participant is None or not isinstance(target, Target):
+            raise LookupError(f"{delivery.to} is not a participant")
+        return self._wire.url(participant.endpoints, target)
+
+    def _reported(self, report: DeliveryReport) -> None:
+        """Notes what became of a delivery; a request that could not be delivered is told to its sender."""
+        state = _DELIVERY_STATES[report.outcome]
+        if state is not DeliveryState.PENDING or report.delivery.durable:
+            self._marks.append(Mark(report.delivery, state, report.attempts, report.status, report.error, report.at_ms))
+            self._wake.set()
+        target = report.delivery.target
+        if state is not DeliveryState.PARKED or not isinstance(target, Target):
+            return
+        log.warning(
+            "a message is parked",
+            message_id=report.delivery.id,
+            participant=report.to,
+            method=target.method,
+            path=target.path,
+            error=report.error,
+        )
+        if target.resource in undelivered.RESOURCES and target.method in undelivered.METHODS and not self._closing:
+            self._enqueue(
+                undelivered.ReportUndelivered(
+                    resource=target.resource,
+                    ids=tuple(target.resource_id.split("/")),
+                    source=target.source,
+                    to=FspId(report.to),
+                    reason=report.error or "",
+                    version=_version_of(report.delivery),
+                ),
+                internal=True,
+            )
+
+    # --- time -------------------------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        """The timers: expiry at every tick, the journal's retention now and then."""
+        while True:
+            await asyncio.sleep(self.config.engine.timer_ms / 1000)
+            try:
+                await self._expire()
+                await self._purge()
+            except Exception:
+                log.exception("a timer failed and will run again")
+
+    async def _expire(self) -> None:
+        while self.read(_anything_expired(self._clock_ms())):
+            outcome = await self._enqueue(transfers.ExpireTransfers(), internal=True)
+            if outcome.value != transfers.EXPIRE_MAX:
+                return
+
+    async def _purge(self) -> None:
+        now_ms = self._clock_ms()
+        if now_ms - self._purged_ms < PURGE_EVERY_MS:
+            return
+        self._purged_ms = now_ms
+        before = key_floor(now_ms - self.config.journal.retention_days * DAY_MS)
+        while self.read(lambda tx, _ledger, _directory: _anything_before(tx, before)):
+            outcome = await self._enqueue(PurgeJournal(before=before), internal=True)
+            if not outcome.value:
+                return
+
+
+_DELIVERY_STATES: Final = {
+    DeliveryOutcome.DELIVERED: DeliveryState.DELIVERED,
+    DeliveryOutcome.RETRYING: DeliveryState.PENDING,
+    DeliveryOutcome.PARKED: DeliveryState.PARKED,
+}
+
+
+def _version_of(delivery: Delivery) -> str:
+    """The version in which its sender wrote a message."""
+    for name, value in delivery.headers:
+        if name.lower() == "content-type" and "version=" in value:
+            return value.rpartition("version=")[2].strip()
+    return "2.0"
+
+
+def _anything_expired(now_ms: int) -> Callable[[Tx, Ledger, Directory], bool]:
+    def query(tx: Tx, _ledger: Ledger, _directory: Directory) -> bool:
+        return bool(tx.query("SELECT 1 FROM transfer WHERE state = 'RESERVED' AND expires_ms <= ? LIMIT 1", (now_ms,)))
+
+    return query
+
+
+def _anything_before(tx: Tx, before: int) -> bool:
+    return bool(tx.query("SELECT 1 FROM message WHERE message_id < ? LIMIT 1", (before,)))
+
+
+class Unpark(Command, frozen=True, kw_only=True):
+    """An operator has a parked message sent again."""
+
+    message_id: int
+    deadline_ms: int
+
+
+class PurgeJournal(Command, frozen=True, kw_only=True):
+    """The timer removes messages past their retention time."""
+
+    before: int
+
+
+def _unpark(work: Work, commands: Sequence[Unpark]) -> list[Outcome]:
+    return [
+        Outcome(note="unparked")
+        if outbox.unpark(work.tx, command.message_id, deadline_ms=command.deadline_ms, now_ms=work.now_ms)
+        else Outcome(error=OperatorError(f"No message {command.message_id} is parked."))
+        for command in commands
+    ]
+
+
+def _purge_journal(work: Work, commands: Sequence[PurgeJournal]) -> list[Outcome]:
+    return [Outcome(value=outbox.purge(work.tx, command.before)) for command in commands]
+
+
+USE_CASES: Final = (use_case(_unpark, Unpark), use_case(_purge_journal, PurgeJournal))
+"""What the engine itself decides, about its own outbox and journal."""

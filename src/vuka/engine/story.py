@@ -1,0 +1,244 @@
+"""The whole story of one payment, from the journal, the records and the ledger: what ``vuka trace`` shows.
+
+Any id will do: a transfer's, a quote's, a transaction's. The parts of a payment are linked by what
+the messages themselves carry: a transfer and the quote it fulfils have the same condition, and the lookup before them
+is about the quote's payee. Nothing is guessed from times alone but which of several lookups of the same payee it was:
+the last before the quote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from vuka.ids import IdError, TransferId, ledger_id, parse_id
+from vuka.ledger import chart
+from vuka.ledger.model import Ledger
+from vuka.money import Amount, Currency, ledger_currency
+from vuka.store import Row, Tx
+
+LOOKUP_BEFORE_QUOTE_MS: Final = 15 * 60_000
+"""How long before its quote a lookup may be to be shown with it."""
+
+
+class EventKind(StrEnum):
+    """What happened."""
+
+    MESSAGE_IN = "in"
+    MESSAGE_OUT = "out"
+    DELIVERY = "delivery"
+    STATE = "state"
+    LEDGER = "ledger"
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One thing that happened, at a time in milliseconds since 1970 UTC."""
+
+    at_ms: int
+    kind: EventKind
+    source: str
+    destination: str
+    text: str
+    message_id: int | None = None
+
+
+class Story(msgspec.Struct, frozen=True):
+    """A payment's events in order, and the ids by which it is known."""
+
+    transfer_id: str | None
+    quote_id: str | None
+    transaction_id: str | None
+    party: str | None
+    payer_fsp: str
+    payee_fsp: str
+    amount: str
+    state: str
+    events: list[Event]
+
+
+def tell(tx: Tx, ledger: Ledger, wanted: str) -> Story | None:
+    """The story of the payment that an id belongs to, or None where no message or record has that id."""
+    transfer = _transfer(tx, wanted)
+    quote = _quote(tx, wanted, transfer)
+    if transfer is None and quote is not None and quote["condition"]:
+        transfer = _first(tx, _TRANSFER, "condition = ? AND kind = 'PAYMENT'", (quote["condition"],))
+    resource_ids = {wanted}
+    party: str | None = None
+    events: list[Event] = []
+    if transfer is not None:
+        resource_ids.add(transfer["wire_id"])
+        events += _states(tx, transfer["transfer_seq"])
+        events += _ledger_entries(ledger, TransferId(transfer["transfer_id"]))
+    if quote is not None:
+        resource_ids.add(quote["wire_id"])
+        party = quote["payee_party"]
+        events += _lookup(tx, quote)
+    events += _messages(tx, resource_ids)
+    if not events:
+        return None
+    events.sort(key=lambda event: (event.at_ms, _ORDER[event.kind], event.message_id or 0))
+    known = transfer or quote
+    return Story(
+        transfer_id=transfer["wire_id"] if transfer else None,
+        quote_id=quote["wire_id"] if quote else None,
+        transaction_id=quote["transaction_id"] if quote else None,
+        party=party,
+        payer_fsp=known["payer_fsp"] if known else "",
+        payee_fsp=known["payee_fsp"] if known else "",
+        amount=str(Amount(Currency(known["currency"]), known["amount"])) if known else "",
+        state=known["state"] if known else "",
+        events=events,
+    )
+
+
+_ORDER: Final = {
+    EventKind.MESSAGE_IN: 0,
+    EventKind.STATE: 1,
+    EventKind.LEDGER: 2,
+    EventKind.MESSAGE_OUT: 3,
+    EventKind.DELIVERY: 4,
+}
+
+_TRANSFER: Final = (
+    "transfer",
+    ("transfer_seq", "transfer_id", "wire_id", "kind", "payer_fsp", "payee_fsp", "currency", "amount", "state", "condition", "created_ms", "completed_ms"),
+)
+_QUOTE: Final = (
+    "quote",
+    ("quote_seq", "quote_id", "wire_id", "transaction_id", "payer_fsp", "payee_fsp", "payee_party", "currency", "amount", "state", "condition", "created_ms"),
+)
+
+
+def _first(
+    tx: Tx, table: tuple[str, tuple[str, ...]], condition: str, parameters: Sequence[str | bytes]
+) -> dict[str, Any] | None:
+    name, columns = table
+    rows = tx.query(f"SELECT {', '.join(columns)} FROM {name} WHERE {condition} LIMIT 1", parameters)
+    return dict(zip(columns, rows[0], strict=True)) if rows else None
+
+
+def _transfer(tx: Tx, wanted: str) -> dict[str, Any] | None:
+    try:
+        return _first(tx, _TRANSFER, "transfer_id = ?", (parse_id(wanted),))
+    except IdError:
+        return None
+
+
+def _quote(tx: Tx, wanted: str, transfer: dict[str, Any] | None) -> dict[str, Any] | None:
+    if transfer is not None and transfer["condition"]:
+        found = _first(tx, _QUOTE, "condition = ?", (transfer["condition"],))
+        if found is not None:
+            return found
+    try:
+        found = _first(tx, _QUOTE, "quote_id = ?", (parse_id(wanted),))
+    except IdError:
+        return None
+    return found if found is not None else _first(tx, _QUOTE, "transaction_id = ?", (wanted,))
+
+
+def _states(tx: Tx, transfer_seq: int) -> list[Event]:
+    rows = tx.query(
+        "SELECT created_ms, state, reason FROM transfer_state_change WHERE transfer_seq = ? ORDER BY step",
+        (transfer_seq,),
+    )
+    return [
+        Event(at_ms, EventKind.STATE, "Hub", "Hub", f"{state}: {reason}" if reason else state)
+        for at_ms, state, reason in rows
+    ]
+
+
+def _ledger_entries(ledger: Ledger, transfer_id: TransferId) -> list[Event]:
+    words = {
+        ledger_id(transfer_id): "reserved",
+        chart.post_id(transfer_id): "posted",
+        chart.void_id(transfer_id): "voided",
+    }
+    events: list[Event] = []
+    for entry in ledger.lookup_transfers(list(words)):
+        text = f"{words[entry.id]} {Amount(ledger_currency(entry.ledger), entry.amount)}"
+        detail = f"debit {entry.debit_account_id:032x}, credit {entry.credit_account_id:032x}"
+        at_ms = entry.timestamp // 1_000_000
+        events.append(Event(at_ms, EventKind.LEDGER, "Hub", "Hub", f"{text} ({detail})"))
+    return events
+
+
+def _messages(tx: Tx, resource_ids: Iterable[str]) -> list[Event]:
+    rows = tx.query_in(f"{_SELECT_MESSAGES} WHERE m.resource_id IN {{values}}", sorted(resource_ids))
+    return _message_events(rows)
+
+
+_SELECT_MESSAGES: Final = """SELECT m.message_id, m.at_ms, m.direction, m.source, m.destination, m.method, m.path,
+    m.outcome, d.participant, d.state, d.status, d.error, d.attempts, d.updated_ms
+    FROM message m LEFT JOIN delivery d ON d.message_id = m.message_id"""
+
+
+def _message_events(rows: Iterable[Row]) -> list[Event]:
+    events: list[Event] = []
+    for (
+        message_id, at_ms, direction, source, destination, method, path, outcome,
+        participant, state, status, error, attempts, updated_ms,
+    ) in rows:  # fmt: skip
+        if direction == "in":
+            text = f"{method} {path}"
+            if outcome not in ("accepted", "routed"):
+                text += f" — {outcome}"
+            events.append(Event(at_ms, EventKind.MESSAGE_IN, source, "Hub", text, message_id))
+            continue
+        signed = "" if source == "Hub" else f" (from {source})"
+        to = participant or destination
+        events.append(Event(at_ms, EventKind.MESSAGE_OUT, "Hub", to, f"{method} {path}{signed}", message_id))
+        if state is not None:
+            answer = f"HTTP {status}" if status is not None else (error or "not sent yet")
+            tries = f", attempt {attempts}" if attempts > 1 else ""
+            text = f"{state.lower()}: {answer}{tries}"
+            events.append(Event(updated_ms, EventKind.DELIVERY, to, "Hub", text, message_id))
+    return events
+
+
+def _lookup(tx: Tx, quote: dict[str, Any]) -> list[Event]:
+    """The last lookup of the payee by the payer's participant before the quote, with its answer."""
+    rows = tx.query(
+        f"""{_SELECT_MESSAGES}
+            WHERE m.resource_id = ? AND m.resource = 'parties' AND m.at_ms BETWEEN ? AND ?
+              AND (m.source = ? OR m.destination = ?)
+            ORDER BY m.message_id""",
+        (
+            quote["payee_party"],
+            quote["created_ms"] - LOOKUP_BEFORE_QUOTE_MS,
+            quote["created_ms"],
+            quote["payer_fsp"],
+            quote["payer_fsp"],
+        ),
+    )
+    starts = [
+        place for place, row in enumerate(rows) if row[2] == "in" and row[5] == "GET" and row[3] == quote["payer_fsp"]
+    ]
+    return _message_events(rows[starts[-1] :] if starts else [])
+
+
+def to_mermaid(story: Story) -> str:
+    """The story as a Mermaid sequence diagram."""
+    names = list(dict.fromkeys([story.payer_fsp or "Payer", "Hub", story.payee_fsp or "Payee"]))
+    for event in story.events:
+        names += [name for name in (event.source, event.destination) if name not in names]
+    alias = {name: f"P{place}" for place, name in enumerate(names)}
+    lines = ["sequenceDiagram"]
+    lines += [f"    participant {alias[name]} as {_clean(name)}" for name in names]
+    for event in story.events:
+        text = _clean(event.text)
+        match event.kind:
+            case EventKind.MESSAGE_IN | EventKind.MESSAGE_OUT:
+                lines.append(f"    {alias[event.source]}->>{alias[event.destination]}: {text}")
+            case EventKind.DELIVERY:
+                lines.append(f"    {alias[event.source]}-->>{alias[event.destination]}: {text}")
+            case EventKind.STATE | EventKind.LEDGER:
+                lines.append(f"    Note over {alias['Hub']}: {text}")
+    return "\n".join(lines) + "\n"
+
+
+def _clean(text: str) -> str:
+    """Text that Mermaid takes for text: no line ends, and its own marks written as entities."""
+    return text.replace("\n", " ").translate({ord("#"): "#35;", ord(";"): "#59;"})

@@ -1,0 +1,353 @@
+"""Headers: what a request must carry, what is passed on with it, and what the hub's own messages carry.
+
+`check_request` decides, for every FSPIOP resource, whether a request's headers are in order. The checks, their order,
+codes and texts are the reference's header validation (clients assert which error they get), with two differences: the
+limit on the body's length, which there never fires, does; and a header that may stand once only and stands twice is
+refused, since the next hop might believe the other one.
+
+`forward_headers` passes a participant's headers on so that an end-to-end signature survives: nothing that a signature
+may cover is touched. `hub_headers` makes those of the hub's own messages (FSPIOP API 1.1 §3.2).
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from vuka.errors import ErrorCode, FspiopError
+from vuka.fspiop.times import format_http_date, parse_http_date
+from vuka.fspiop.versions import (
+    SUPPORTED,
+    Dialect,
+    Supported,
+    Version,
+    accept,
+    content_type,
+    parse_accept,
+    parse_content_type,
+    version_extensions,
+)
+from vuka.ids import FspId
+
+BODY_MAX: Final = 5_242_880
+"""Bytes in a body: the limit the API documents for Content-Length."""
+
+FSP_ID_MAX: Final = 32
+"""Characters in a participant's name (FSPIOP API 1.1 §7.3.16)."""
+
+_NEEDS_ACCEPT: Final = frozenset(("GET", "POST", "DELETE"))
+
+# The reference's texts; conformance suites look for them.
+_ACCEPT_REQUIRED: Final = "Accept is required"
+_ACCEPT_INVALID: Final = "Invalid accept header"
+_ACCEPT_UNSUPPORTED: Final = "The Client requested an unsupported version, see extension list for supported version(s)."
+_CONTENT_TYPE_REQUIRED: Final = "Content-type is required"
+_CONTENT_TYPE_INVALID: Final = "Invalid content-type header"
+_CONTENT_TYPE_UNSUPPORTED: Final = "Client supplied a protocol version which is not supported by the server"
+_DATE_REQUIRED: Final = "Missing required date header"
+_DATE_INVALID: Final = "Invalid date header"
+_SOURCE_INVALID: Final = "Invalid fspiop-source header"
+_PROXY_INVALID: Final = "Invalid fspiop-proxy header"
+_TOO_LARGE: Final = "Payload size is too large"
+
+_ONCE: Final = frozenset(
+    (
+        "accept",
+        "content-length",
+        "content-type",
+        "date",
+        "fspiop-destination",
+        "fspiop-encryption",
+        "fspiop-http-method",
+        "fspiop-proxy",
+        "fspiop-signature",
+        "fspiop-source",
+        "fspiop-uri",
+        "traceparent",
+        "x-client-id",
+    )
+)
+
+# RFC 9110 §7.6.1 (of one connection only), what the next hop's client sets itself, and who the caller was to the hub.
+_NEVER_FORWARDED: Final = frozenset(
+    (
+        "accept-encoding",
+        "authorization",
+        "connection",
+        "content-length",
+        "cookie",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "x-client-id",
+        "x-forwarded-client-cert",
+    )
+)
+_NEVER_FORWARDED_WITH_CALLBACKS: Final = _NEVER_FORWARDED | {"accept"}
+
+_NAME_BYTES: Final = (string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~").encode()
+_VALUE_BYTES: Final = bytes(range(0x20, 0x7F)) + b"\t"
+
+
+class Headers:
+    """A request's headers: pairs as they came, for passing on, and a look-up by name in any case.
+
+    ``pairs`` keeps order and spelling. Names and values are ASCII without control characters.
+    """
+
+    __slots__ = ("_values", "pairs", "repeated")
+
+    pairs: tuple[tuple[str, str], ...]
+    repeated: tuple[str, ...]
+    """Lower-case names of the headers that may stand once only and stand more often."""
+
+    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Raises `FspiopError` 3101 for a name or a value that HTTP does not allow."""
+        self.pairs = tuple(pairs)
+        self._values: dict[str, str] = {}
+        repeated: list[str] = []
+        for name, value in self.pairs:
+            key = name.lower()
+            if key not in self._values:
+                self._values[key] = value
+            elif key in _ONCE:
+                repeated.append(key)
+        self.repeated = tuple(repeated)
+        if not _is_clean(self.pairs):
+            raise _unclean(self.pairs)
+
+    @classmethod
+    def from_asgi(cls, raw: Iterable[tuple[bytes, bytes]]) -> Headers:
+        """The headers of an ASGI scope. Raises `FspiopError` 3101 for bytes that HTTP does not allow in them."""
+        # Latin-1 never fails, and what it makes of bytes beyond ASCII is refused with the rest.
+        return cls([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
+
+    def get(self, name: str) -> str | None:
+        """The first value of a header, `None` where it is absent. ``name`` in lower case is found at once."""
+        value = self._values.get(name)
+        return value if value is not None else self._values.get(name.lower())
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """The pairs as they came."""
+        return iter(self.pairs)
+
+    def __repr__(self) -> str:
+        """The names alone: values may be secrets."""
+        return f"Headers({', '.join(name for name, _ in self.pairs)})"
+
+
+def _is_clean(pairs: Sequence[tuple[str, str]]) -> bool:
+    """Whether all names and values are what HTTP allows: one look at all of them together."""
+    try:
+        names = "".join([name for name, _ in pairs]).encode("ascii")
+        values = "".join([value for _, value in pairs]).encode("ascii")
+    except UnicodeEncodeError:
+        return False
+    return not names.translate(None, _NAME_BYTES) and not values.translate(None, _VALUE_BYTES)
+
+
+def _unclean(pairs: Sequence[tuple[str, str]]) -> FspiopError:
+    culprit = next((name for name, value in pairs if not _is_clean(((name, value),))), "")
+    shown = culprit.encode("ascii", "backslashreplace").decode("ascii")
+    return FspiopError(ErrorCode.MALFORMED_SYNTAX, f"Invalid characters in header {shown!r}")
+
+
+class RequestHeaders(NamedTuple):
+    """What a request's headers say, checked.
+
+    ``versions`` are the versions the client accepts in the answer, highest first: empty where a callback carries no
+    ``Accept``. ``date`` is the text as it came, because a signature may cover it.
+    """
+
+    source: FspId
+    destination: FspId | None
+    version: Version
+    versions: tuple[Version, ...]
+    dialect: Dialect
+    date: str
+    proxy: FspId | None
+    traceparent: str | None
+    tracestate: str | None
+
+
+def check_request(
+    method: str,
+    resource: str,
+    headers: Headers,
+    *,
+    trusted_client_id: str | None,
+    supported: Supported = SUPPORTED,
+    destination_required: bool = False,
+) -> RequestHeaders:
+    """Decides whether a request's headers are in order; raises `FspiopError` for the first that is not.
+
+    ``method`` is in upper case, ``resource`` the first segment of the path. ``trusted_client_id`` is who the caller is
+    by its certificate or token, `None` where nobody has established that. ``destination_required`` is for the
+    requests whose destination the hub does not find out itself (``POST /quotes``).
+    """
+    get = headers.get
+    if headers.repeated:
+        raise FspiopError(ErrorCode.MALFORMED_SYNTAX, f"Header {headers.repeated[0]} stands more than once")
+
+    source = get("fspiop-source")
+    proxy = get("fspiop-proxy") or None
+    if trusted_client_id is not None:
+        _check_identity(trusted_client_id, source, proxy)
+
+    accepted = None
+    accept_text = get("accept")
+    if accept_text or method in _NEEDS_ACCEPT:
+        if accept_text is None:
+            raise FspiopError(ErrorCode.MISSING_ELEMENT, _ACCEPT_REQUIRED)
+        accepted = parse_accept(resource, accept_text, supported)
+        if accepted is None:
+            raise FspiopError(ErrorCode.MALFORMED_SYNTAX, _ACCEPT_INVALID)
+        if not accepted.versions:
+            raise _unacceptable(_ACCEPT_UNSUPPORTED, resource, supported)
+
+    date = get("date")
+    if date is None:
+        raise FspiopError(ErrorCode.MISSING_ELEMENT, _DATE_REQUIRED)
+    if parse_http_date(date) is None:
+        raise FspiopError(ErrorCode.MALFORMED_SYNTAX, _DATE_INVALID)
+
+    length = get("content-length")
+    if length is not None:
+        _check_length(length)
+
+    content_type_text = get("content-type")
+    if content_type_text is None:
+        raise FspiopError(ErrorCode.MISSING_ELEMENT, _CONTENT_TYPE_REQUIRED)
+    content = parse_content_type(resource, content_type_text, supported)
+    if content is None:
+        raise FspiopError(ErrorCode.MALFORMED_SYNTAX, _CONTENT_TYPE_INVALID)
+    if content.version is None:
+        raise _unacceptable(_CONTENT_TYPE_UNSUPPORTED, resource, supported)
+
+    if source is None:
+        raise FspiopError(ErrorCode.MISSING_ELEMENT, "/header must have required property 'fspiop-source'")
+    if not 1 <= len(source) <= FSP_ID_MAX:
+        raise FspiopError(ErrorCode.VALIDATION_ERROR, "/header/fspiop-source must have 1 to 32 characters")
+    destination = get("fspiop-destination") or None
+    if destination is None and destination_required:
+        raise FspiopError(ErrorCode.MISSING_ELEMENT, "/header must have required property 'fspiop-destination'")
+    if destination is not None and len(destination) > FSP_ID_MAX:
+        raise FspiopError(ErrorCode.VALIDATION_ERROR, "/header/fspiop-destination must have 1 to 32 characters")
+
+    return RequestHeaders(
+        FspId(source),
+        FspId(destination) if destination is not None else None,
+        content.version,
+        accepted.versions if accepted is not None else (),
+        content.dialect,
+        date,
+        FspId(proxy) if proxy is not None else None,
+        get("traceparent") or None,
+        get("tracestate") or None,
+    )
+
+
+def _check_identity(client_id: str, source: str | None, proxy: str | None) -> None:
+    """The caller must be who the message says it is from, or the proxy through which it came."""
+    if proxy is not None and (proxy != client_id or proxy == source):
+        raise FspiopError(ErrorCode.VALIDATION_ERROR, _PROXY_INVALID)
+    if proxy is None and source != client_id:
+        raise FspiopError(ErrorCode.VALIDATION_ERROR, _SOURCE_INVALID)
+
+
+def _check_length(text: str) -> None:
+    if not text.isdigit() or len(text) > 19:
+        raise FspiopError(ErrorCode.MALFORMED_SYNTAX, "Invalid content-length header")
+    if int(text) > BODY_MAX:
+        raise FspiopError(ErrorCode.TOO_LARGE_PAYLOAD, _TOO_LARGE)
+
+
+def _unacceptable(text: str, resource: str, supported: Supported) -> FspiopError:
+    return FspiopError(ErrorCode.UNACCEPTABLE_VERSION, text, extensions=version_extensions(resource, supported))
+
+
+def forward_headers(headers: Headers, *, method: str, destination: str | None = None) -> list[tuple[str, str]]:
+    """The headers with which a participant's message is passed on, in their order and spelling.
+
+    ``method`` is the method of the message to send. ``destination`` names the recipient where the sender did not
+    (a lookup); it replaces what the sender wrote. Content-Type, FSPIOP-Source and FSPIOP-Signature are never touched;
+    the Date is normalised only where no signature may cover it.
+    """
+    signed = headers.get("fspiop-signature") is not None
+    dropped = _NEVER_FORWARDED if method in _NEEDS_ACCEPT else _NEVER_FORWARDED_WITH_CALLBACKS
+    connection = headers.get("connection")
+    if connection is not None:
+        dropped = dropped | {token.strip().lower() for token in connection.split(",")}
+
+    forwarded: list[tuple[str, str]] = []
+    method_named = destination_named = False
+    for name, value in headers.pairs:
+        key = name.lower()
+        if key in dropped:
+            continue
+        passed_on = value
+        if key == "fspiop-http-method":
+            method_named = True
+            passed_on = value if value.upper() == method else method
+        elif key == "fspiop-destination":
+            destination_named = True
+            passed_on = value if destination is None else destination
+            if not passed_on:
+                continue
+        elif key == "date" and not signed:
+            passed_on = _normal_date(value)
+        forwarded.append((name, passed_on))
+    if destination is not None and not destination_named:
+        forwarded.append(("FSPIOP-Destination", destination))
+    if not method_named:
+        forwarded.append(("FSPIOP-HTTP-Method", method))
+    return forwarded
+
+
+def _normal_date(text: str) -> str:
+    time_s = parse_http_date(text)
+    return text if time_s is None else format_http_date(time_s * 1000)
+
+
+def hub_headers(
+    resource: str,
+    version: Version,
+    *,
+    method: str,
+    source: str,
+    destination: str | None,
+    uri: str,
+    now_ms: int,
+    traceparent: str | None = None,
+    tracestate: str | None = None,
+    dialect: Dialect = Dialect.FSPIOP,
+) -> list[tuple[str, str]]:
+    """The headers of a message the hub makes itself, unsigned.
+
+    ``uri`` is the path from the resource's name on (`vuka.fspiop.endpoints.path_of`); ``now_ms`` milliseconds since
+    1970 UTC. Only requests carry an ``Accept``: a callback has no answer to negotiate.
+    """
+    made = [
+        ("Content-Type", content_type(resource, version, dialect)),
+        ("Date", format_http_date(now_ms)),
+        ("FSPIOP-Source", source),
+    ]
+    if destination:
+        made.append(("FSPIOP-Destination", destination))
+    made.append(("FSPIOP-URI", uri))
+    made.append(("FSPIOP-HTTP-Method", method))
+    if method in _NEEDS_ACCEPT:
+        made.append(("Accept", accept(resource, version, dialect)))
+    if traceparent:
+        made.append(("traceparent", traceparent))
+    if tracestate:
+        made.append(("tracestate", tracestate))
+    return made

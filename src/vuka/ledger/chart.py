@@ -1,0 +1,237 @@
+"""The chart of accounts: which accounts a participant has, and what may move between them.
+
+For each participant and currency:
+
+=============  ===========  ==============================================================================
+account        normal side  what it holds
+=============  ===========  ==============================================================================
+`LIQUIDITY`    credit       what the participant has placed at the settlement bank (``SETTLEMENT`` on the API)
+`POSITION`     credit       headroom granted + credits received − debits made or reserved
+`HEADROOM`     debit        how much headroom has been granted to the position
+=============  ===========  ==============================================================================
+
+and for the hub, in each currency: `RECONCILIATION` (the settlement bank's side of funds in and out),
+`MULTILATERAL_SETTLEMENT` (the other side of settlement, zero when one is complete), `ON_US` (through which a
+payment of a participant to itself passes; zero when none is pending) and, where it charges any, `FEE`.
+
+**A payment is one pending transfer** from the payer's position to the payee's; posting it is the commit, voiding
+it the abort. The position's ``debits_must_not_exceed_credits`` makes the ledger itself refuse what exceeds the
+headroom, under any concurrency. The figures of the API follow from the balances: see `position_value` and
+`liquidity_value`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+from vuka.ids import TransferId, derive_id, ledger_id
+from vuka.ledger.model import Account, AccountFlags, Transfer, TransferFlags
+from vuka.money import ledger_number
+
+
+class AccountCode(IntEnum):
+    """What an account is for: the ``code`` of its ledger account."""
+
+    LIQUIDITY = 1
+    POSITION = 2
+    HEADROOM = 3
+    RECONCILIATION = 10
+    MULTILATERAL_SETTLEMENT = 11
+    ON_US = 12
+    FEE = 13
+
+
+class TransferCode(IntEnum):
+    """Why money moved: the ``code`` of a ledger transfer."""
+
+    PAYMENT = 1
+    ON_US_RETURN = 2
+    HEADROOM_GRANT = 10
+    HEADROOM_RECALL = 11
+    SHORTFALL_RECALL = 12
+    FUNDS_IN = 20
+    FUNDS_OUT = 21
+
+
+ACCOUNT_CODES: Final[dict[str, AccountCode]] = {
+    "SETTLEMENT": AccountCode.LIQUIDITY,
+    "POSITION": AccountCode.POSITION,
+    "HEADROOM": AccountCode.HEADROOM,
+    "HUB_RECONCILIATION": AccountCode.RECONCILIATION,
+    "HUB_MULTILATERAL_SETTLEMENT": AccountCode.MULTILATERAL_SETTLEMENT,
+    "HUB_ON_US": AccountCode.ON_US,
+    "HUB_FEE": AccountCode.FEE,
+}
+"""The account code of each ledger account type of the records."""
+
+# What may never be overdrawn: a position (headroom), what a participant has placed (liquidity), and the account
+# through which an on-us payment passes.
+_NEVER_OVERDRAWN: Final = frozenset((AccountCode.LIQUIDITY, AccountCode.POSITION, AccountCode.ON_US))
+
+# A balance row for each payment would double what the ledger writes; the history of these is their transfers.
+_MOVED_BY_PAYMENTS: Final = frozenset((AccountCode.POSITION, AccountCode.HEADROOM, AccountCode.ON_US))
+
+
+def account_id(participant: str, currency: str, account_type: str) -> int:
+    """The ledger id of a participant's account: derived, so that creating it again is the same account."""
+    return derive_id("account", participant.encode(), currency.encode(), account_type.encode())
+
+
+def account(participant: str, currency: str, account_type: str) -> Account:
+    """The ledger account for one of the account types of the records."""
+    code = ACCOUNT_CODES[account_type]
+    flags = AccountFlags(0)
+    if code in _NEVER_OVERDRAWN:
+        flags |= AccountFlags.debits_must_not_exceed_credits
+    if code not in _MOVED_BY_PAYMENTS:
+        flags |= AccountFlags.history
+    return Account(
+        id=account_id(participant, currency, account_type),
+        ledger=ledger_number(currency),
+        code=int(code),
+        flags=int(flags),
+    )
+
+
+def reserve(transfer_id: TransferId, *, debit: int, credit: int, amount: int, currency: str) -> Transfer:
+    """The payment itself: pending until the payee's participant has answered. Its id is the transfer's."""
+    return Transfer(
+        id=ledger_id(transfer_id),
+        debit_account_id=debit,
+        credit_account_id=credit,
+        amount=amount,
+        ledger=ledger_number(currency),
+        code=int(TransferCode.PAYMENT),
+        flags=int(TransferFlags.pending),
+    )
+
+
+def post_id(transfer_id: TransferId) -> int:
+    """The ledger id of the post that commits a transfer."""
+    return derive_id("post", transfer_id)
+
+
+def void_id(transfer_id: TransferId) -> int:
+    """The ledger id of the void that aborts a transfer."""
+    return derive_id("void", transfer_id)
+
+
+def post(transfer_id: TransferId, amount: int, *, window_id: int, linked: bool = False) -> Transfer:
+    """The commit: the whole reserved amount moves. ``user_data_64`` says to which settlement window it belongs."""
+    flags = TransferFlags.post_pending_transfer | (TransferFlags.linked if linked else TransferFlags(0))
+    return Transfer(
+        id=post_id(transfer_id),
+        amount=amount,
+        pending_id=ledger_id(transfer_id),
+        user_data_64=window_id,
+        flags=int(flags),
+    )
+
+
+def void(transfer_id: TransferId) -> Transfer:
+    """The abort: what was reserved is free again."""
+    return Transfer(
+        id=void_id(transfer_id), pending_id=ledger_id(transfer_id), flags=int(TransferFlags.void_pending_transfer)
+    )
+
+
+def return_on_us(transfer_id: TransferId, *, debit: int, credit: int, amount: int, currency: str) -> Transfer:
+    """The second half of an on-us payment: from the hub's `ON_US` account back to the same position."""
+    return Transfer(
+        id=derive_id("on-us", transfer_id),
+        debit_account_id=debit,
+        credit_account_id=credit,
+        amount=amount,
+        user_data_128=ledger_id(transfer_id),
+        ledger=ledger_number(currency),
+        code=int(TransferCode.ON_US_RETURN),
+    )
+
+
+def funds_in(transfer_id: TransferId, *, liquidity: int, reconciliation: int, amount: int, currency: str) -> Transfer:
+    """Money that a participant has placed at the settlement bank: its liquidity grows by ``amount`` at once."""
+    return Transfer(
+        id=ledger_id(transfer_id),
+        debit_account_id=reconciliation,
+        credit_account_id=liquidity,
+        amount=amount,
+        ledger=ledger_number(currency),
+        code=int(TransferCode.FUNDS_IN),
+    )
+
+
+def funds_out(transfer_id: TransferId, *, liquidity: int, reconciliation: int, amount: int, currency: str) -> Transfer:
+    """Money that a participant asks back: set aside from its liquidity until `post` or `void`.
+
+    The ledger refuses it (``exceeds_credits``) where the liquidity does not suffice.
+    """
+    return Transfer(
+        id=ledger_id(transfer_id),
+        debit_account_id=liquidity,
+        credit_account_id=reconciliation,
+        amount=amount,
+        ledger=ledger_number(currency),
+        code=int(TransferCode.FUNDS_OUT),
+        flags=int(TransferFlags.pending),
+    )
+
+
+def grant_headroom(cause: bytes, *, headroom: int, position: int, amount: int, currency: str) -> Transfer:
+    """More headroom: the position may go ``amount`` further."""
+    return Transfer(
+        id=derive_id("headroom-grant", cause, position.to_bytes(16, "big")),
+        debit_account_id=headroom,
+        credit_account_id=position,
+        amount=amount,
+        user_data_128=int.from_bytes(cause, "big"),
+        ledger=ledger_number(currency),
+        code=int(TransferCode.HEADROOM_GRANT),
+    )
+
+
+def recall_headroom(
+    cause: bytes,
+    *,
+    headroom: int,
+    position: int,
+    amount_max: int,
+    currency: str,
+    code: TransferCode = TransferCode.HEADROOM_RECALL,
+) -> Transfer:
+    """Less headroom: takes up to ``amount_max``, as far as the position has it free; the rest is a shortfall."""
+    return Transfer(
+        id=derive_id("headroom-recall", cause, position.to_bytes(16, "big")),
+        debit_account_id=position,
+        credit_account_id=headroom,
+        amount=amount_max,
+        user_data_128=int.from_bytes(cause, "big"),
+        ledger=ledger_number(currency),
+        code=int(code),
+        flags=int(TransferFlags.balancing_debit),
+    )
+
+
+def available(position: Account) -> int:
+    """What the position's participant can still send, in minor units."""
+    return position.credits_posted - position.debits_posted - position.debits_pending
+
+
+def granted(headroom: Account) -> int:
+    """The headroom granted at present, in minor units."""
+    return headroom.debits_posted - headroom.credits_posted
+
+
+def position_value(position: Account, headroom: Account) -> int:
+    """The reference's POSITION ``value``: what the participant owes the scheme, reservations included."""
+    return granted(headroom) - available(position)
+
+
+def liquidity_cover(liquidity: Account) -> int:
+    """What the participant has placed at the settlement bank and not asked back, in minor units."""
+    return liquidity.credits_posted - liquidity.debits_posted - liquidity.debits_pending
+
+
+def debit_value(account_: Account) -> int:
+    """The reference's ``value`` of any account but a position: debits − credits, negative when funded."""
+    return account_.debits_posted + account_.debits_pending - account_.credits_posted

@@ -1,0 +1,733 @@
+"""Transfers: prepare, fulfil, abort, expire, and what each party is told.
+
+The rules are FSPIOP API 1.1 §6.7 and, where it is silent, what the reference hub does, without its defects:
+
+- A callback is authorised *before* anything is looked at or changed; an unauthorised one changes nothing.
+- The ledger refuses what exceeds the headroom, so concurrent prepares never exceed it together.
+- State, ledger and the messages owed are written in one commit: nobody is told what is not so, and nothing
+  that is so goes untold.
+
+A transfer is prepared and reserved in the same commit, so the states in between (RECEIVED_PREPARE, RECEIVED_FULFIL,
+RECEIVED_ERROR, RESERVED_TIMEOUT) stand in its history and are never where it rests.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from vuka.errors import ErrorCode, FspiopError, is_known_group
+from vuka.ids import HUB, FspId, TransferId
+from vuka.ledger import chart
+from vuka.ledger.model import CreateTransferStatus, Transfer
+from vuka.money import Amount, Currency
+from vuka.switch.directory import HEADROOM, HUB_ON_US, POSITION, SETTLEMENT, Account
+from vuka.switch.headroom import LedgerRefusedError, balances, create_or_raise, recall_shortfalls, refusal
+from vuka.switch.work import (
+    ACCEPTED,
+    Action,
+    Command,
+    ErrorBody,
+    Forward,
+    Inbound,
+    Notice,
+    Outcome,
+    TransferBody,
+    Work,
+)
+
+EXPIRE_MAX: Final = 1_000
+"""Transfers that one command expires at most; the timer asks again at once while there are more."""
+
+
+class State(StrEnum):
+    """Every state of a transfer."""
+
+    RECEIVED_PREPARE = "RECEIVED_PREPARE"
+    RESERVED = "RESERVED"
+    RECEIVED_FULFIL = "RECEIVED_FULFIL"
+    RECEIVED_ERROR = "RECEIVED_ERROR"
+    RESERVED_TIMEOUT = "RESERVED_TIMEOUT"
+    COMMITTED = "COMMITTED"
+    ABORTED_REJECTED = "ABORTED_REJECTED"
+    ABORTED_ERROR = "ABORTED_ERROR"
+    EXPIRED_PREPARED = "EXPIRED_PREPARED"
+    EXPIRED_RESERVED = "EXPIRED_RESERVED"
+    INVALID = "INVALID"
+
+    @property
+    def api(self) -> str:
+        """The ``transferState`` that participants see: an internal state never leaves the hub."""
+        return _API_STATES[self]
+
+
+_API_STATES: Final = {
+    State.RECEIVED_PREPARE: "RECEIVED",
+    State.RESERVED: "RESERVED",
+    State.RECEIVED_FULFIL: "RESERVED",
+    State.RECEIVED_ERROR: "RESERVED",
+    State.RESERVED_TIMEOUT: "RESERVED",
+    State.COMMITTED: "COMMITTED",
+    State.ABORTED_REJECTED: "ABORTED",
+    State.ABORTED_ERROR: "ABORTED",
+    State.EXPIRED_PREPARED: "ABORTED",
+    State.EXPIRED_RESERVED: "ABORTED",
+    State.INVALID: "ABORTED",
+}
+
+FINAL_STATES: Final = frozenset(
+    (
+        State.COMMITTED,
+        State.ABORTED_REJECTED,
+        State.ABORTED_ERROR,
+        State.EXPIRED_PREPARED,
+        State.EXPIRED_RESERVED,
+        State.INVALID,
+    )
+)
+
+
+class PrepareTransfer(Command, frozen=True, kw_only=True):
+    """``POST /transfers``: the payer's participant asks that the money be reserved."""
+
+    message: Inbound
+    transfer_id: TransferId
+    payer_fsp: FspId
+    payee_fsp: FspId
+    amount: Amount
+    condition: str
+    ilp_packet: str
+    expires_ms: int
+    body_hash: bytes
+
+
+class FulfilTransfer(Command, frozen=True, kw_only=True):
+    """``PUT /transfers/{ID}``: the payee's participant answers, with the fulfilment that proves it."""
+
+    message: Inbound
+    transfer_id: TransferId
+    transfer_state: str
+    fulfilment: str | None
+    body_hash: bytes
+
+
+class AbortTransfer(Command, frozen=True, kw_only=True):
+    """``PUT /transfers/{ID}/error``: the payee's participant declines."""
+
+    message: Inbound
+    transfer_id: TransferId
+    error_code: str
+    error_description: str
+    body_hash: bytes
+
+
+class GetTransfer(Command, frozen=True, kw_only=True):
+    """``GET /transfers/{ID}``: one of its two parties asks how a transfer stands."""
+
+    message: Inbound
+    transfer_id: TransferId
+
+
+class ExpireTransfers(Command, frozen=True, kw_only=True):
+    """The engine's timer: what is past its expiration ends now."""
+
+
+class Record(msgspec.Struct):
+    """A row of ``transfer``."""
+
+    transfer_seq: int
+    transfer_id: TransferId
+    wire_id: str
+    kind: str
+    payer_fsp: FspId
+    payee_fsp: FspId
+    currency: Currency
+    amount: int
+    state: State
+    condition: str | None
+    ilp_packet: str | None
+    expires_ms: int
+    request_hash: bytes
+    fulfil_hash: bytes | None
+    error_hash: bytes | None
+    fulfilment: str | None
+    error_code: str | None
+    error_description: str | None
+    settlement_window_id: int | None
+    payer_version: str
+    payee_version: str
+    created_ms: int
+    completed_ms: int | None
+
+    @property
+    def cause(self) -> tuple[tuple[str, str], ...]:
+        """The ``cause`` extension that tells why it was aborted, as the reference gives it."""
+        if self.error_code is None:
+            return ()
+        return (("cause", f"{self.error_code}: {self.error_description}"),)
+
+
+_COLUMNS: Final = ", ".join(Record.__struct_fields__)
+_INSERT: Final = f"INSERT INTO transfer ({_COLUMNS}) VALUES ({', '.join('?' * len(Record.__struct_fields__))})"
+_UPDATE: Final = """UPDATE transfer
+    SET state = ?, fulfil_hash = ?, error_hash = ?, fulfilment = ?, error_code = ?, error_description = ?,
+        settlement_window_id = ?, payee_version = ?, completed_ms = ?
+    WHERE transfer_seq = ?"""
+_INSERT_CHANGE: Final = (
+    "INSERT INTO transfer_state_change (transfer_seq, step, state, reason, created_ms) VALUES (?, ?, ?, ?, ?)"
+)
+
+# Steps number the history of one transfer. What ends it comes after what reserved it, so two bases suffice.
+_STEP_PREPARE: Final = 1
+_STEP_END: Final = 3
+
+
+def load_records(work: Work, transfer_ids: Sequence[bytes]) -> dict[bytes, Record]:
+    """The transfers of these ids that exist, in one statement."""
+    rows = work.tx.query_in(f"SELECT {_COLUMNS} FROM transfer WHERE transfer_id IN {{values}}", transfer_ids)
+    return {row[1]: _record(row) for row in rows}
+
+
+def _record(row: Sequence[object]) -> Record:
+    record = Record(*row)  # type: ignore[arg-type]
+    record.state = State(record.state)
+    return record
+
+
+def insert_records(work: Work, records: Sequence[Record]) -> None:
+    """Writes new transfers with the history of each: as received, and how it stands now."""
+    work.tx.run_many(_INSERT, [msgspec.structs.astuple(record) for record in records])
+    changes: list[tuple[int, int, str, str | None, int]] = []
+    for record in records:
+        if record.state is not State.INVALID:
+            changes.append((record.transfer_seq, _STEP_PREPARE, "RECEIVED_PREPARE", None, record.created_ms))
+        reason = record.error_description if record.state is not State.RESERVED else None
+        changes.append((record.transfer_seq, _STEP_PREPARE + 1, record.state.name, reason, work.now_ms))
+    work.tx.run_many(_INSERT_CHANGE, changes)
+
+
+def update_records(work: Work, records: Sequence[Record]) -> None:
+    """Writes back transfers whose end was decided, or whose answer was noted."""
+    work.tx.run_many(
+        _UPDATE,
+        [
+            (
+                record.state.name,
+                record.fulfil_hash,
+                record.error_hash,
+                record.fulfilment,
+                record.error_code,
+                record.error_description,
+                record.settlement_window_id,
+                record.payee_version,
+                record.completed_ms,
+                record.transfer_seq,
+            )
+            for record in records
+        ],
+    )
+
+
+# --- prepare ----------------------------------------------------------------------------------------------------
+
+
+def prepare(work: Work, commands: Sequence[PrepareTransfer]) -> list[Outcome]:
+    """Reserves what the payers' headroom allows and forwards it to the payees (FSPIOP API 1.1 §6.7.3.1).
+
+    Every command is accepted; what is wrong with one its sender learns by ``PUT /transfers/{ID}/error``.
+    """
+    known = load_records(work, [command.transfer_id for command in commands])
+    undecided: dict[bytes, PrepareTransfer] = {}
+    ended: list[Record] = []
+    outcomes: list[Outcome] = []
+    for command in commands:
+        earlier = undecided.get(command.transfer_id)
+        if earlier is not None:
+            outcomes.append(_prepare_again_at_once(work, command, earlier))
+            continue
+        record = known.get(command.transfer_id)
+        if record is not None:
+            outcomes.append(_prepare_again(work, command, record))
+            continue
+        if command.message.source != command.payer_fsp:
+            # Not recorded: otherwise anyone could use up the ids of others' transfers.
+            outcomes.append(
+                _refuse(work, command.message, ErrorCode.VALIDATION_ERROR, "FSPIOP-Source header should match Payer")
+            )
+            continue
+        reason = _invalid(work, command)
+        if reason is not None:
+            error = FspiopError(ErrorCode.VALIDATION_ERROR, reason)
+            record = _end_unreserved(work, command, State.INVALID, error)
+        elif command.expires_ms <= work.now_ms:
+            # It was in time when it arrived and expired while it waited here: the payer is told at once.
+            record = _end_unreserved(work, command, State.EXPIRED_PREPARED, FspiopError(ErrorCode.TRANSFER_EXPIRED))
+        else:
+            undecided[command.transfer_id] = command
+            outcomes.append(ACCEPTED)
+            continue
+        known[command.transfer_id] = record
+        ended.append(record)
+        outcomes.append(Outcome(note=f"{record.state.name}: {record.error_description}"))
+    insert_records(work, [*ended, *_reserve(work, list(undecided.values()))])
+    return outcomes
+
+
+def _prepare_again_at_once(work: Work, command: PrepareTransfer, earlier: PrepareTransfer) -> Outcome:
+    """The id came twice in one batch: the first is still in progress."""
+    if command.body_hash != earlier.body_hash or command.message.source != earlier.message.source:
+        return _refuse(work, command.message, ErrorCode.MODIFIED_REQUEST)
+    return Outcome(note="ignored: a resend of what is in progress")
+
+
+def _prepare_again(work: Work, command: PrepareTransfer, record: Record) -> Outcome:
+    """A resend: answered with how the transfer stands, if it is the same to the letter (hub matrix, §4.8)."""
+    if command.body_hash != record.request_hash or command.message.source != record.payer_fsp:
+        return _refuse(work, command.message, ErrorCode.MODIFIED_REQUEST)
+    _notify_result(work, command.message.source, record, command.message.answer_version, command.message)
+    return Outcome(note=f"a resend: answered {record.state.api}")
+
+
+def _invalid(work: Work, command: PrepareTransfer) -> str | None:
+    """The first reason for which a transfer can't be prepared, in the reference's order and words."""
+    payer = work.directory.get(command.payer_fsp)
+    payee = work.directory.get(command.payee_fsp)
+    currency = command.amount.currency
+    for name, participant in ((command.payer_fsp, payer), (command.payee_fsp, payee)):
+        if participant is None or name == HUB:
+            return f"Participant {name} not found"
+        if not participant.is_active:
+            return f"Participant {name} is inactive"
+    if _binary_32(command.condition) is None:
+        return "Condition is not 32 bytes in base64url"
+    if command.expires_ms <= command.message.received_ms:
+        return "Expiration date is already in the past"
+    if command.payer_fsp.lower() == command.payee_fsp.lower() and not work.scheme.on_us_transfers:
+        return "Payer FSP and Payee FSP should be different, unless on-us transfers are allowed by the Scheme"
+    payer_account = payer.account(currency, POSITION) if payer is not None else None
+    if payer_account is None:
+        return f"Participant {command.payer_fsp} {currency} account not found"
+    if not payer_account.is_active:
+        return f"Participant {command.payer_fsp} {currency} account is inactive"
+    payee_account = payee.account(currency, POSITION) if payee is not None else None
+    if payee_account is None:
+        return f"Participant {command.payee_fsp} {currency} account not found"
+    if work.scheme.check_payee_account and not payee_account.is_active:
+        return f"Participant {command.payee_fsp} {currency} account is inactive"
+    return None
+
+
+def _new_record(work: Work, command: PrepareTransfer, state: State, error: FspiopError | None) -> Record:
+    return Record(
+        transfer_seq=work.next_id(),
+        transfer_id=command.transfer_id,
+        wire_id=command.message.resource_id,
+        kind="PAYMENT",
+        payer_fsp=command.payer_fsp,
+        payee_fsp=command.payee_fsp,
+        currency=command.amount.currency,
+        amount=command.amount.minor,
+        state=state,
+        condition=command.condition,
+        ilp_packet=command.ilp_packet,
+        expires_ms=command.expires_ms,
+        request_hash=command.body_hash,
+        fulfil_hash=None,
+        error_hash=None,
+        fulfilment=None,
+        error_code=error.code if error is not None else None,
+        error_description=error.description if error is not None else None,
+        settlement_window_id=None,
+        payer_version=command.message.answer_version,
+        payee_version=command.message.version,
+        created_ms=command.message.received_ms,
+        completed_ms=work.now_ms if state in FINAL_STATES else None,
+    )
+
+
+def _end_unreserved(work: Work, command: PrepareTransfer, state: State, error: FspiopError) -> Record:
+    """A transfer that ends before any money was reserved: recorded, and its payer told."""
+    _notify_error(work, command.message.source, command.message, error, command.message.answer_version)
+    return _new_record(work, command, state, error)
+
+
+def _reserve(work: Work, commands: Sequence[PrepareTransfer]) -> list[Record]:
+    """Asks the ledger for the reservations, all at once, in order: each is decided by what the ones before left."""
+    results = work.ledger.create_transfers([_reservation(work, command) for command in commands])
+    refused = [
+        command
+        for command, result in zip(commands, results, strict=True)
+        if result.status is CreateTransferStatus.exceeds_credits
+    ]
+    ledger = balances(work, _accounts_of_payers(work, refused))
+    records: list[Record] = []
+    for command, result in zip(commands, results, strict=True):
+        if result.status in (CreateTransferStatus.created, CreateTransferStatus.exists):
+            records.append(_new_record(work, command, State.RESERVED, None))
+            _forward(work, command.payee_fsp, command.message, Action.POST, deadline_ms=command.expires_ms)
+        elif result.status is CreateTransferStatus.exceeds_credits:
+            payer = work.directory.participants[command.payer_fsp]
+            error = refusal(payer, command.amount.currency, command.amount.minor, ledger)
+            records.append(_end_unreserved(work, command, State.ABORTED_REJECTED, error))
+        else:
+            raise LedgerRefusedError(
+                f"the ledger refused to reserve {command.message.resource_id}: {result.status.name}"
+            )
+    return records
+
+
+def _reservation(work: Work, command: PrepareTransfer) -> Transfer:
+    currency = command.amount.currency
+    payer = work.directory.participants[command.payer_fsp].accounts[currency, POSITION]
+    payee = work.directory.participants[command.payee_fsp].accounts[currency, POSITION]
+    if payer.account_id == payee.account_id:
+        payee = _on_us_account(work, currency)
+    return chart.reserve(
+        command.transfer_id,
+        debit=payer.ledger_account_id,
+        credit=payee.ledger_account_id,
+        amount=command.amount.minor,
+        currency=currency,
+    )
+
+
+def _on_us_account(work: Work, currency: str) -> Account:
+    return work.directory.participants[HUB].accounts[currency, HUB_ON_US]
+
+
+def _accounts_of_payers(work: Work, commands: Sequence[PrepareTransfer]) -> list[Account]:
+    accounts: list[Account] = []
+    for command in commands:
+        payer = work.directory.participants[command.payer_fsp]
+        accounts += (payer.accounts[command.amount.currency, kind] for kind in (POSITION, HEADROOM, SETTLEMENT))
+    return accounts
+
+
+# --- fulfil and abort -------------------------------------------------------------------------------------------
+
+
+class _Ending:
+    """What a batch of answers has decided so far: ledger transfers to create, records to write back."""
+
+    __slots__ = ("changed", "history", "ledger")
+
+    def __init__(self) -> None:
+        self.ledger: list[Transfer] = []
+        self.changed: dict[bytes, Record] = {}
+        self.history: list[tuple[int, int, str, str | None, int]] = []
+
+    def change(self, record: Record) -> None:
+        self.changed[record.transfer_id] = record
+
+    def end(self, work: Work, record: Record, through: State, state: State, error: FspiopError | None = None) -> None:
+        """Moves a reserved transfer to its final state, through the state that announces it."""
+        if record.state is not State.RESERVED or state not in FINAL_STATES:
+            raise AssertionError(f"{record.wire_id} can't go from {record.state.name} to {state.name}")
+        record.state = state
+        record.completed_ms = work.now_ms
+        if error is not None:
+            record.error_code, record.error_description = error.code, error.description
+        seq = record.transfer_seq
+        self.history.append((seq, _STEP_END, through.name, None, work.now_ms))
+        self.history.append((seq, _STEP_END + 1, state.name, error.description if error else None, work.now_ms))
+        self.change(record)
+
+    def write(self, work: Work) -> None:
+        """Ledger first: a record never says what the ledger has refused."""
+        create_or_raise(work, self.ledger)
+        update_records(work, list(self.changed.values()))
+        work.tx.run_many(_INSERT_CHANGE, self.history)
+        if self.ledger:
+            recall_shortfalls(work)
+
+
+def fulfil(work: Work, commands: Sequence[FulfilTransfer | AbortTransfer]) -> list[Outcome]:
+    """Commits or aborts what the payees have answered (FSPIOP API 1.1 §6.7.3.2, §6.7.4.2, §6.7.5).
+
+    Answers are taken in the order of arrival; one after the end of its transfer finds it ended.
+    """
+    known = load_records(work, list({command.transfer_id for command in commands}))
+    ending = _Ending()
+    outcomes = [_answer(work, command, known.get(command.transfer_id), ending) for command in commands]
+    ending.write(work)
+    return outcomes
+
+
+def _answer(work: Work, command: FulfilTransfer | AbortTransfer, record: Record | None, ending: _Ending) -> Outcome:
+    """The rules for one answer, in the reference's order, authorisation first."""
+    message = command.message
+    reserves = isinstance(command, FulfilTransfer) and command.transfer_state == "RESERVED"
+    if reserves and message.version == "1.0":
+        # FSPIOP 1.0 has no PATCH to tell the payee the end, so RESERVED is no answer in it. As in the reference,
+        # the transfer is left to expire.
+        return Outcome(note="ignored: RESERVED needs FSPIOP 1.1 or later")
+    if record is None or record.kind != "PAYMENT":
+        return _refuse(work, message, ErrorCode.INTERNAL_SERVER_ERROR, "transfer not found")
+    if message.source.lower() != record.payee_fsp.lower():
+        return _refuse(work, message, ErrorCode.VALIDATION_ERROR, "FSPIOP-Source header should match Payee FSP")
+    earlier = record.fulfil_hash if isinstance(command, FulfilTransfer) else record.error_hash
+    if earlier is not None:
+        return _answer_again(work, command, record, earlier, reserves=reserves)
+    if isinstance(command, FulfilTransfer):
+        if command.transfer_state == "ABORTED":
+            # A payee declines with PUT …/error. As in the reference, the transfer is left to that, or to expire.
+            return Outcome(note="ignored: ABORTED is told by PUT …/error")
+        if command.transfer_state not in ("COMMITTED", "RESERVED"):
+            return _refuse(work, message, ErrorCode.VALIDATION_ERROR, "transferState should be COMMITTED or RESERVED")
+        record.fulfil_hash = command.body_hash
+    else:
+        record.error_hash = command.body_hash
+    record.payee_version = message.version
+    ending.change(record)
+    if record.state is not State.RESERVED:
+        error = FspiopError(ErrorCode.VALIDATION_ERROR, "non-RESERVED transfer state")
+        return _answer_refused(work, message, record, error, reserves=reserves)
+    if (message.destination or "").lower() != record.payer_fsp.lower():
+        error = FspiopError(ErrorCode.VALIDATION_ERROR, "FSPIOP-Destination header should match Payer FSP")
+        return _abort_invalid(work, message, record, ending, error, reserves=reserves)
+    if isinstance(command, FulfilTransfer) and not _fulfils(command.fulfilment, record.condition):
+        error = FspiopError(ErrorCode.VALIDATION_ERROR, "invalid fulfilment")
+        return _abort_invalid(work, message, record, ending, error, reserves=reserves)
+    if record.expires_ms <= work.now_ms:
+        # The timer ends it within the second, and tells both parties.
+        error = FspiopError(ErrorCode.TRANSFER_EXPIRED)
+        return _answer_refused(work, message, record, error, reserves=reserves)
+    if isinstance(command, AbortTransfer):
+        return _abort(work, command, record, ending)
+    return _commit(work, command, record, ending, reserves=reserves)
+
+
+def _answer_again(
+    work: Work, command: FulfilTransfer | AbortTransfer, record: Record, earlier: bytes, *, reserves: bool
+) -> Outcome:
+    """A resent answer: repeated back with the result, or refused where it differs from the first."""
+    if command.body_hash != earlier:
+        return _refuse(work, command.message, ErrorCode.MODIFIED_REQUEST)
+    if record.state not in FINAL_STATES:
+        return Outcome(note="ignored: a resend of what is in progress")
+    if reserves:
+        _notify_patch(work, record, command.message)
+    else:
+        _notify_result(work, record.payee_fsp, record, command.message.version, command.message)
+    return Outcome(note=f"a resend: answered {record.state.api}")
+
+
+def _answer_refused(work: Work, message: Inbound, record: Record, error: FspiopError, *, reserves: bool) -> Outcome:
+    """An answer that comes too late: its sender is told, the transfer stays as it is."""
+    _notify_error(work, message.source, message, error, message.version)
+    if reserves:
+        _notify_patch(work, record, message, TransferBody("ABORTED", work.now_ms, None, (_cause(error),)))
+    return Outcome(note=f"refused: {error}")
+
+
+def _commit(work: Work, command: FulfilTransfer, record: Record, ending: _Ending, *, reserves: bool) -> Outcome:
+    message = command.message
+    on_us = record.payer_fsp == record.payee_fsp
+    window_id = work.directory.open_window_id
+    ending.ledger.append(chart.post(record.transfer_id, record.amount, window_id=window_id, linked=on_us))
+    if on_us:
+        position = work.directory.participants[record.payer_fsp].accounts[record.currency, POSITION]
+        ending.ledger.append(
+            chart.return_on_us(
+                record.transfer_id,
+                debit=_on_us_account(work, record.currency).ledger_account_id,
+                credit=position.ledger_account_id,
+                amount=record.amount,
+                currency=record.currency,
+            )
+        )
+    record.fulfilment = command.fulfilment
+    record.settlement_window_id = window_id
+    ending.end(work, record, State.RECEIVED_FULFIL, State.COMMITTED)
+    if reserves:
+        # The payee waits for the hub's word: it gets PATCH, and the payer the hub's own PUT (§6.7.3.2).
+        _notify_result(work, record.payer_fsp, record, record.payer_version, message)
+        _notify_patch(work, record, message)
+        return ACCEPTED
+    _forward(work, record.payer_fsp, message, Action.PUT)
+    if work.scheme.confirm_to_payee:
+        _notify_result(work, record.payee_fsp, record, message.version, message)
+    return ACCEPTED
+
+
+def _abort(work: Work, command: AbortTransfer, record: Record, ending: _Ending) -> Outcome:
+    message = command.message
+    known = is_known_group(command.error_code)
+    error = (
+        FspiopError(command.error_code, description=command.error_description)
+        if known
+        else FspiopError(ErrorCode.VALIDATION_ERROR, "API specification undefined errorCode")
+    )
+    ending.ledger.append(chart.void(record.transfer_id))
+    ending.end(work, record, State.RECEIVED_ERROR, State.ABORTED_ERROR, error)
+    if known:
+        _forward(work, record.payer_fsp, message, Action.ERROR)
+    else:
+        _notify_error(work, record.payer_fsp, message, error, record.payer_version)
+    if work.scheme.confirm_to_payee:
+        _notify_error(work, record.payee_fsp, message, error, message.version)
+    return Outcome(note=f"aborted: {error}")
+
+
+def _abort_invalid(
+    work: Work, message: Inbound, record: Record, ending: _Ending, error: FspiopError, *, reserves: bool
+) -> Outcome:
+    """The payee answered, and its answer is not valid: the transfer ends, and both parties are told."""
+    ending.ledger.append(chart.void(record.transfer_id))
+    ending.end(work, record, State.RECEIVED_ERROR, State.ABORTED_ERROR, error)
+    _notify_error(work, record.payer_fsp, message, error, record.payer_version)
+    _notify_error(work, record.payee_fsp, message, error, message.version)
+    if reserves:
+        _notify_patch(work, record, message)
+    return Outcome(note=f"aborted: {error}")
+
+
+def _binary_32(text: str) -> bytes | None:
+    """The 32 bytes of a condition or fulfilment in base64url without padding, or None."""
+    try:
+        raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (binascii.Error, ValueError):
+        return None
+    return raw if len(raw) == 32 else None
+
+
+def _fulfils(fulfilment: str | None, condition: str | None) -> bool:
+    """Whether SHA-256 of the fulfilment is the condition (FSPIOP API 1.1 §6.5)."""
+    if fulfilment is None or condition is None:
+        return False
+    preimage = _binary_32(fulfilment)
+    return preimage is not None and hashlib.sha256(preimage).digest() == _binary_32(condition)
+
+
+# --- expiry -----------------------------------------------------------------------------------------------------
+
+
+def expire(work: Work, commands: Sequence[ExpireTransfers]) -> list[Outcome]:
+    """Ends what is past its expiration and tells both parties 3303. The outcome's value counts what it ended."""
+    rows = work.tx.query(
+        f"""SELECT {_COLUMNS} FROM transfer
+            WHERE state = 'RESERVED' AND expires_ms <= ? ORDER BY expires_ms LIMIT {EXPIRE_MAX}""",
+        (work.now_ms,),
+    )
+    ending = _Ending()
+    error = FspiopError(ErrorCode.TRANSFER_EXPIRED)
+    for record in map(_record, rows):
+        ending.ledger.append(chart.void(record.transfer_id))
+        if record.kind != "PAYMENT":
+            ending.end(work, record, State.RESERVED_TIMEOUT, State.ABORTED_REJECTED, error)
+            continue
+        ending.end(work, record, State.RESERVED_TIMEOUT, State.EXPIRED_RESERVED, error)
+        parties = {record.payer_fsp: record.payer_version, record.payee_fsp: record.payee_version}
+        for party, version in parties.items():
+            _notify(work, party, Action.ERROR, record.wire_id, ErrorBody.of(error), version)
+    ending.write(work)
+    # Imported here because funds are transfers too: that module builds on this one.
+    from vuka.switch.funds import after_expiry
+
+    after_expiry(work, list(ending.changed.values()))
+    return [Outcome(value=len(rows), note=f"expired {len(rows)}") for _ in commands]
+
+
+# --- get --------------------------------------------------------------------------------------------------------
+
+
+def get(work: Work, commands: Sequence[GetTransfer]) -> list[Outcome]:
+    """Tells a party of a transfer how it stands, by ``PUT`` (FSPIOP API 1.1 §6.7.2.1)."""
+    known = load_records(work, list({command.transfer_id for command in commands}))
+    return [_get(work, command.message, known.get(command.transfer_id)) for command in commands]
+
+
+def _get(work: Work, message: Inbound, record: Record | None) -> Outcome:
+    requester = work.directory.get(message.source)
+    if requester is None or not requester.is_active:
+        return Outcome(note="ignored: the requester is not an active participant")
+    if record is None:
+        return _refuse(
+            work, message, ErrorCode.TRANSFER_ID_NOT_FOUND, "Provided Transfer ID was not found on the server."
+        )
+    if message.source not in (record.payer_fsp, record.payee_fsp):
+        return _refuse(work, message, ErrorCode.CLIENT_ERROR)
+    _notify_result(work, message.source, record, message.answer_version, message)
+    return Outcome(note=f"answered {record.state.api}")
+
+
+# --- what the parties are told ----------------------------------------------------------------------------------
+
+
+def _cause(error: FspiopError) -> tuple[str, str]:
+    return ("cause", f"{error.code}: {error.description}")
+
+
+def _notify(
+    work: Work,
+    to: FspId,
+    action: Action,
+    wire_id: str,
+    body: ErrorBody | TransferBody,
+    version: str,
+    inbound: Inbound | None = None,
+) -> None:
+    """A message of the hub's own. One to somebody who is no participant has nowhere to go and is not owed."""
+    participant = work.directory.get(to)
+    if participant is None:
+        return
+    work.notify(
+        Notice(
+            to=participant.name,
+            action=action,
+            resource="transfers",
+            ids=(wire_id,),
+            body=body,
+            deadline_ms=work.now_ms + work.scheme.result_deadline_seconds * 1000,
+            version=participant.fspiop_version or version,
+            trace=inbound.trace if inbound is not None else (),
+        )
+    )
+
+
+def _notify_error(work: Work, to: FspId, inbound: Inbound, error: FspiopError, version: str) -> None:
+    _notify(work, to, Action.ERROR, inbound.resource_id, ErrorBody.of(error), version, inbound)
+
+
+def _notify_result(work: Work, to: FspId, record: Record, version: str, inbound: Inbound) -> None:
+    """``PUT /transfers/{ID}`` from the hub: how the transfer stands, never an internal state."""
+    body = TransferBody(record.state.api, record.completed_ms, record.fulfilment, record.cause)
+    _notify(work, to, Action.PUT, record.wire_id, body, version, inbound)
+
+
+def _notify_patch(work: Work, record: Record, inbound: Inbound, body: TransferBody | None = None) -> None:
+    """``PATCH /transfers/{ID}`` to the payee: the end it waits for, without the fulfilment it already has."""
+    if body is None:
+        body = TransferBody(record.state.api, record.completed_ms, None, record.cause)
+    _notify(work, record.payee_fsp, Action.PATCH, record.wire_id, body, inbound.version, inbound)
+
+
+def _refuse(work: Work, inbound: Inbound, code: ErrorCode, detail: str = "") -> Outcome:
+    """Tells the sender of a message what is wrong with it. Nothing else happens."""
+    error = FspiopError(code, detail)
+    version = inbound.answer_version if inbound.method in ("POST", "GET") else inbound.version
+    _notify_error(work, inbound.source, inbound, error, version)
+    return Outcome(note=f"refused: {error}")
+
+
+def _forward(work: Work, to: FspId, inbound: Inbound, action: Action, *, deadline_ms: int | None = None) -> None:
+    """Passes a participant's own message on, byte for byte."""
+    work.notify(
+        Notice(
+            to=to,
+            action=action,
+            resource="transfers",
+            ids=() if action is Action.POST else (inbound.resource_id,),
+            body=Forward(inbound),
+            deadline_ms=deadline_ms or work.now_ms + work.scheme.result_deadline_seconds * 1000,
+            source=inbound.source,
+            destination=inbound.destination,
+            trace=inbound.trace,
+        )
+    )
