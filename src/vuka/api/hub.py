@@ -25,8 +25,7 @@ T = TypeVar("T")
 
 USE_CASES: Final[tuple[UseCase, ...]] = (
     # What operators change holds for the payments of the same batch.
-    *participants.USE_CASES,
-    *funds.USE_CASES,
+    *(use_case(handler, *commands) for handler, *commands in (*participants.USE_CASES, *funds.USE_CASES)),
     use_case(lookup.register, lookup.RegisterParty),
     use_case(lookup.remove, lookup.RemoveParty),
     # What frees headroom comes before what takes it.

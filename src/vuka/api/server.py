@@ -133,7 +133,7 @@ async def serve(
 def _server(app: Callable[..., object]) -> _Server:
     return _Server(
         uvicorn.Config(
-            app,  # type: ignore[arg-type]
+            app,
             http="httptools",
             ws="none",
             lifespan="off",

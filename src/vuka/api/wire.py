@@ -15,6 +15,7 @@ from vuka.errors import FspiopError
 from vuka.fspiop import render
 from vuka.fspiop.endpoints import EndpointType, callback_url, id_parameters, party_parameters
 from vuka.fspiop.headers import Headers, forward_headers, hub_headers
+from vuka.fspiop.messages import TransferState
 from vuka.fspiop.versions import Version
 from vuka.switch.work import Action, ErrorBody, Forward, JsonBody, Notice, TransferBody
 
@@ -141,8 +142,10 @@ def _body(notice: Notice, now_ms: int) -> bytes | None:
             assert_never(body)
 
 
-def _state(text: str) -> render.TransferState:
+def _state(text: str) -> TransferState:
     """The state as the wire's own type; the switch has no others."""
-    if text in ("RECEIVED", "RESERVED", "COMMITTED", "ABORTED"):
-        return text  # type: ignore[return-value]
-    raise AssertionError(f"{text} is not a transferState")
+    match text:
+        case "RECEIVED" | "RESERVED" | "COMMITTED" | "ABORTED":
+            return text
+        case _:
+            raise AssertionError(f"{text} is not a transferState")

@@ -36,7 +36,7 @@ def call(url: str, method: str, path: str, body: object | None = None) -> Any:
         fail(f"{url} is not a URL: {error}.")
     except httpx.HTTPError as error:
         fail(
-            f"No hub answers at {url} ({error or type(error).__name__}). Start one with `vuka serve`, "
+            f"No hub answers at {url} ({error}). Start one with `vuka serve`, "
             "or name another with --url."
         )
     if answer.is_success:

@@ -56,8 +56,8 @@ def _record(url: str, name: str, amount: Amount, action: str, reference: str, re
     if as_json:
         print_json(outcome)
         return
-    console.print(f"{name}: {amount} — {outcome['state']} (transfer {transfer_id})", highlight=False)
-    if action == "recordFundsOutPrepareReserve" and outcome["state"] == "RESERVED":
+    console.print(f"{name}: {amount} — {outcome['internalState']} (transfer {transfer_id})", highlight=False)
+    if action == "recordFundsOutPrepareReserve" and outcome["internalState"] == "RESERVED":
         console.print(f"When the bank has paid: vuka funds commit {name} {transfer_id} {amount.currency}")
 
 
@@ -128,4 +128,4 @@ def _end(url: str, name: str, transfer_id: str, currency: str, action: str, reas
     path = f"/participants/{name}/accounts/{account}/transfers/{transfer_id}"
     call(url, "PUT", path, {"action": action, "reason": reason})
     outcome = call(url, "GET", f"/transfers/{transfer_id}")
-    console.print(f"{name}: withdrawal {transfer_id} is {outcome['state']}", highlight=False)
+    console.print(f"{name}: withdrawal {transfer_id} is {outcome['internalState']}", highlight=False)

@@ -26,8 +26,21 @@ def show(
     if as_json:
         print_json(found)
         return
-    for key, value in found.items():
-        if key != "history" and value is not None:
-            console.print(f"[bold]{key}[/]: {value}", highlight=False)
-    columns = ("at", "state", "reason")
-    print_table("History", columns, [(each["at"], each["state"], each.get("reason")) for each in found["history"]])
+    amount = found["amount"]
+    lines = {
+        "transfer": found["transferId"],
+        "kind": found["kind"],
+        "from": found["payerFsp"],
+        "to": found["payeeFsp"],
+        "amount": f"{amount['amount']} {amount['currency']}",
+        "state": f"{found['transferState']} ({found['internalState']})",
+        "expires": found["expiration"],
+        "completed": found["completedTimestamp"],
+        "settlement window": found["settlementWindowId"],
+        "error": found.get("errorInformation", {}).get("errorDescription"),
+    }
+    for label, value in lines.items():
+        if value is not None:
+            console.print(f"[bold]{label}[/]: {value}", highlight=False)
+    rows = [(each["createdDate"], each["state"], each["reason"]) for each in found["history"]]
+    print_table("History", ("at (UTC)", "state", "reason"), rows)

@@ -109,7 +109,6 @@ class Engine:
         self._client = HttpClient(
             connect_timeout_ms=config.courier.connect_timeout_ms,
             timeout_ms=config.courier.timeout_ms,
-            connections_per_host_max=config.courier.in_flight_max,
         )
         self.courier = Courier(
             self._client,

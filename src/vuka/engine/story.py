@@ -104,11 +104,17 @@ _ORDER: Final = {
 
 _TRANSFER: Final = (
     "transfer",
-    ("transfer_seq", "transfer_id", "wire_id", "kind", "payer_fsp", "payee_fsp", "currency", "amount", "state", "condition", "created_ms", "completed_ms"),
+    tuple(
+        """transfer_seq transfer_id wire_id kind payer_fsp payee_fsp currency amount state condition
+           created_ms completed_ms""".split()
+    ),
 )
 _QUOTE: Final = (
     "quote",
-    ("quote_seq", "quote_id", "wire_id", "transaction_id", "payer_fsp", "payee_fsp", "payee_party", "currency", "amount", "state", "condition", "created_ms"),
+    tuple(
+        """quote_seq quote_id wire_id transaction_id payer_fsp payee_fsp payee_party currency amount state condition
+           created_ms""".split()
+    ),
 )
 
 

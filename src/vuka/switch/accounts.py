@@ -8,7 +8,8 @@ which error that is, the API decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -17,7 +18,7 @@ from vuka.ledger import chart
 from vuka.ledger.model import Account as LedgerAccount
 from vuka.ledger.model import Ledger
 from vuka.money import Currency
-from vuka.store import Tx
+from vuka.store import Row, Tx
 from vuka.switch.directory import HEADROOM, INTERNAL_ACCOUNT_TYPES, POSITION, Account, Directory, Participant
 from vuka.switch.transfers import State
 
@@ -166,36 +167,29 @@ def participant(tx: Tx, name: str) -> ParticipantDetails | None:
     return _participant(rows[0], [account for account in owned if account.type not in INTERNAL_ACCOUNT_TYPES])
 
 
-def _participant(row: tuple[object, ...], accounts: Iterable[OwnedAccount]) -> ParticipantDetails:
+def _participant(row: Row, accounts: Iterable[OwnedAccount]) -> ParticipantDetails:
     participant_id, name, is_active, is_proxy, fspiop_version, created_ms = row
     return ParticipantDetails(
-        name=FspId(str(name)),
-        participant_id=int(str(participant_id)),
+        name=FspId(name),
+        participant_id=participant_id,
         is_active=bool(is_active),
         is_proxy=bool(is_proxy),
-        fspiop_version=None if fspiop_version is None else str(fspiop_version),
-        created_ms=int(str(created_ms)),
+        fspiop_version=fspiop_version,
+        created_ms=created_ms,
         accounts=tuple(accounts),
     )
 
 
-def _owned_account(row: Iterable[object]) -> OwnedAccount:
+def _owned_account(row: Sequence[Any]) -> OwnedAccount:
     account_id, account_type, currency, is_active, created_ms, created_by = row
-    return OwnedAccount(
-        account_id=int(str(account_id)),
-        type=str(account_type),
-        currency=Currency(str(currency)),
-        is_active=bool(is_active),
-        created_ms=int(str(created_ms)),
-        created_by=str(created_by),
-    )
+    return OwnedAccount(account_id, account_type, Currency(currency), bool(is_active), created_ms, created_by)
 
 
 def accounts(tx: Tx, ledger: Ledger, of: Participant) -> list[AccountFigures]:
     """Every account of a participant with its balance."""
     owned = sorted(of.accounts.values(), key=lambda account: account.account_id)
     balances = {each.id: each for each in ledger.lookup_accounts([account.ledger_account_id for account in owned])}
-    changed = dict(
+    changed: dict[int, int] = dict(
         tx.query("SELECT account_id, changed_ms FROM account WHERE participant_id = ?", (of.participant_id,))
     )
     return [
@@ -298,9 +292,8 @@ def transfer(tx: Tx, transfer_id: TransferId) -> TransferDetails | None:
            WHERE transfer_seq = ?""",
         (transfer_seq,),
     )
-    details = TransferDetails(
-        *columns,
-        history=tuple(StateChange(*row) for row in history),
-        funds=FundsMovement(*funds[0]) if funds else None,
-    )
-    return msgspec.structs.replace(details, state=State(details.state))
+    before, state, after = columns[:7], columns[7], columns[8:]
+    steps = tuple(StateChange(*row) for row in history)
+    movement = FundsMovement(*funds[0]) if funds else None
+    values: list[Any] = [*before, State(state), *after, steps, movement]
+    return TransferDetails(*values)

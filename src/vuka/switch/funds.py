@@ -36,6 +36,9 @@ FUNDS_OUT_RESERVE: Final = "recordFundsOutPrepareReserve"
 FUNDS_OUT_COMMIT: Final = "recordFundsOutCommit"
 FUNDS_OUT_ABORT: Final = "recordFundsOutAbort"
 
+# A ledger of its own may have refused it just before a crash kept the record from being written.
+_BEYOND_LIQUIDITY: Final = (CreateTransferStatus.exceeds_credits, CreateTransferStatus.id_already_failed)
+
 # What concludes a reservation comes after what `insert_records` writes: received and reserved.
 _STEP_CONCLUDED: Final = 3
 
@@ -113,7 +116,7 @@ def _move(work: Work, command: RecordFundsIn | ReserveFundsOut) -> Outcome:
     record = _new_record(work, command, content_hash)
     (result,) = work.ledger.create_transfers([_ledger_transfer(command, account, hub_account)])
     status = result.status
-    if status is CreateTransferStatus.exceeds_credits and isinstance(command, ReserveFundsOut):
+    if status in _BEYOND_LIQUIDITY and isinstance(command, ReserveFundsOut):
         error = FspiopError(ErrorCode.PAYER_FSP_INSUFFICIENT_LIQUIDITY)
         record.state = State.ABORTED_REJECTED
         record.error_code, record.error_description = error.code, error.description
@@ -293,3 +296,11 @@ def _state(record: Record, *, note: str = "") -> Outcome:
 def _modified() -> Outcome:
     detail = "transferId was used before with other content"
     return Outcome(error=FspiopError(ErrorCode.MODIFIED_REQUEST, detail))
+
+
+USE_CASES: Final = (
+    # What brings liquidity, or gives it back, comes before what is sent in the same batch.
+    (conclude, CommitFundsOut, AbortFundsOut),
+    (move, RecordFundsIn, ReserveFundsOut),
+)
+"""Each function with the commands that it decides, in the order in which one batch takes them."""

@@ -516,3 +516,16 @@ def _internal_error(detail: str) -> Outcome:
 
 def _activated(is_active: bool) -> str:
     return "activated" if is_active else "disabled"
+
+
+USE_CASES: Final = (
+    (create_hub_account, CreateHubAccount),
+    (create, CreateParticipant),
+    (set_active, SetParticipantActive),
+    (set_version, SetParticipantVersion),
+    (set_initial_position_and_limits, SetInitialPositionAndLimits),
+    (adjust_limit, AdjustLimit),
+    (set_account_active, SetAccountActive),
+    (set_endpoints, SetEndpoints),
+)
+"""Each function with the commands that it decides, in the order in which one batch takes them."""

@@ -594,7 +594,10 @@ def _binary_32(text: str) -> bytes | None:
         raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except (binascii.Error, ValueError):
         return None
-    return raw if len(raw) == 32 else None
+    # One text for each 32 bytes: spare bits and foreign letters, which a lenient decoder passes over, are refused.
+    if len(raw) != 32 or base64.urlsafe_b64encode(raw).rstrip(b"=") != text.encode():
+        return None
+    return raw
 
 
 def _fulfils(fulfilment: str | None, condition: str | None) -> bool:

@@ -1,6 +1,7 @@
 """The tables of the hub, as SQLAlchemy Core states them: the source that migrations are checked against."""
 
-from vuka.store.schema import ledger, records
+import vuka.store.schema.ledger
+import vuka.store.schema.records  # noqa: F401 - both declare their tables on the one metadata
 from vuka.store.schema.base import metadata
 
-__all__ = ["ledger", "metadata", "records"]
+__all__ = ["metadata"]

@@ -1,0 +1,5 @@
+"""``vuka bench``: filled in below."""
+
+
+def bench() -> None:
+    """."""

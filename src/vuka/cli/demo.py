@@ -1,0 +1,5 @@
+"""``vuka demo``: filled in below."""
+
+
+def demo() -> None:
+    """."""

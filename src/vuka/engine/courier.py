@@ -1,0 +1,443 @@
+"""The courier: delivers what the hub owes, to each participant on its own.
+
+Every participant has a queue, a bound on it, and a bound on how many messages are under way to it, so that one that is
+slow or dead delays nobody else. A failed delivery is tried again, later and later, while the message can still
+matter (its deadline); after that, or where the participant answers that it does not want it, it is parked and
+reported. `Lane` decides what is sent when, by a time it is given; `Courier` is the thin part that waits and sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+from collections import deque
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from vuka.httpclient import HttpClient, Request, Response, TransportError
+
+FAILURES_BEFORE_PROBING: Final = 5
+"""Failures in a row after which a participant is tried with one message at a time, until one arrives."""
+
+ANSWER_SHOWN_MAX: Final = 200
+"""Characters of a refusing answer that are kept for operators."""
+
+DEADLINES_SPARE: Final = 1_000
+
+RETRY_STATUSES: Final = frozenset((408, 425, 429))
+"""Statuses below 500 that mean "later", not "no"."""
+
+
+class CourierSettings(msgspec.Struct, frozen=True):
+    """How hard the courier tries."""
+
+    queue_max: int = 10_000
+    in_flight_max: int = 32
+    retry_first_ms: int = 200
+    retry_max_ms: int = 30_000
+
+
+class Delivery(msgspec.Struct):
+    """One message to deliver. ``deadline_ms`` is UTC milliseconds; ``target`` is what `resolve` needs for its URL."""
+
+    id: int
+    to: str
+    method: str
+    headers: list[tuple[str, str]]
+    body: bytes | None
+    deadline_ms: int
+    durable: bool
+    attempts: int = 0
+    target: object = None
+
+
+class DeliveryOutcome(StrEnum):
+    """What became of an attempt."""
+
+    DELIVERED = "DELIVERED"
+    RETRYING = "RETRYING"
+    PARKED = "PARKED"
+
+
+class DeliveryReport(msgspec.Struct, frozen=True):
+    """One attempt, or the end of a message's time."""
+
+    delivery: Delivery
+    outcome: DeliveryOutcome
+    status: int | None
+    error: str | None
+    attempts: int
+    at_ms: int
+    next_attempt_ms: int | None = None
+    duration_ms: int | None = None
+
+    @property
+    def to(self) -> str:
+        """The participant."""
+        return self.delivery.to
+
+
+class LaneState(StrEnum):
+    """How deliveries to one participant go."""
+
+    OPEN = "OPEN"
+    PROBING = "PROBING"
+    """It failed several times in a row: one message at a time until one arrives."""
+
+
+class ParticipantStatistics(msgspec.Struct, frozen=True):
+    """How deliveries to one participant stand."""
+
+    state: LaneState
+    queued: int
+    in_flight: int
+    waiting_retry: int
+    delivered: int
+    parked: int
+    oldest_queued_ms: int | None
+    """When the oldest message that was never tried was posted, UTC milliseconds."""
+
+
+class Lane:
+    """The queue of one participant, driven by the time it is given: no clock, no input or output of its own.
+
+    What waits is in `_waiting`; the queue of the new, the heap of retries and the heap of deadlines hold keys, and a
+    key that no longer waits is passed over.
+    """
+
+    def __init__(self, settings: CourierSettings, jitter: Callable[[], float]) -> None:
+        self._settings = settings
+        self._jitter = jitter
+        self._waiting: dict[int, Delivery] = {}
+        self._flying: set[int] = set()
+        self._fresh: deque[tuple[int, int]] = deque()
+        self._retries: list[tuple[int, int]] = []
+        self._deadlines: list[tuple[int, int]] = []
+        self._retrying: set[int] = set()
+        self._failures = 0
+        self._probe: int | None = None
+        self._probes_failed = 0
+        self._pause_until_ms = 0
+        self.delivered = 0
+        self.parked = 0
+        self.refused_since_full = False
+
+    def __len__(self) -> int:
+        """Messages waiting or under way."""
+        return len(self._waiting) + len(self._flying)
+
+    @property
+    def state(self) -> LaneState:
+        """Whether the participant is being probed."""
+        return LaneState.PROBING if self._failures >= FAILURES_BEFORE_PROBING else LaneState.OPEN
+
+    def post(self, delivery: Delivery, now_ms: int) -> bool:
+        """Queues a message; one that is queued already stays as it is. False where the queue is full."""
+        if delivery.id in self._waiting or delivery.id in self._flying:
+            return True
+        if len(self) >= self._settings.queue_max:
+            self.refused_since_full = True
+            return False
+        self._waiting[delivery.id] = delivery
+        self._fresh.append((now_ms, delivery.id))
+        self._watch_deadline(delivery)
+        return True
+
+    def _watch_deadline(self, delivery: Delivery) -> None:
+        heapq.heappush(self._deadlines, (delivery.deadline_ms, delivery.id))
+        # Deadlines lie a day ahead and messages arrive in milliseconds: what no longer waits is cleared out in bulk.
+        if len(self._deadlines) > 2 * len(self._waiting) + DEADLINES_SPARE:
+            self._deadlines = [(each.deadline_ms, each.id) for each in self._waiting.values()]
+            heapq.heapify(self._deadlines)
+
+    def take(self, now_ms: int) -> Delivery | None:
+        """The next message to send now, if any: what is due again before what is new."""
+        if self._is_at_limit() or now_ms < self._pause_until_ms:
+            return None
+        self._pass_over_gone()
+        if self._retries and self._retries[0][0] <= now_ms:
+            delivery = self._waiting.pop(heapq.heappop(self._retries)[1])
+            self._retrying.discard(delivery.id)
+        elif self._fresh:
+            delivery = self._waiting.pop(self._fresh.popleft()[1])
+        else:
+            return None
+        self._flying.add(delivery.id)
+        if self.state is LaneState.PROBING:
+            self._probe = delivery.id
+        return delivery
+
+    def _is_at_limit(self) -> bool:
+        if self.state is LaneState.PROBING:
+            return self._probe is not None
+        return len(self._flying) >= self._settings.in_flight_max
+
+    def _pass_over_gone(self) -> None:
+        while self._retries and self._retries[0][1] not in self._waiting:
+            heapq.heappop(self._retries)
+        while self._fresh and self._fresh[0][1] not in self._waiting:
+            self._fresh.popleft()
+
+    def expired(self, now_ms: int) -> list[Delivery]:
+        """Takes out what waits and can matter no more."""
+        late: list[Delivery] = []
+        while self._deadlines and self._deadlines[0][0] <= now_ms:
+            delivery = self._waiting.pop(heapq.heappop(self._deadlines)[1], None)
+            if delivery is not None:
+                late.append(delivery)
+                self._retrying.discard(delivery.id)
+        self.parked += len(late)
+        return late
+
+    def arrived(self, delivery: Delivery) -> None:
+        """The participant took it."""
+        self._landed(delivery)
+        self._works_again()
+        self.delivered += 1
+
+    def refused(self, delivery: Delivery) -> None:
+        """The participant answered that it does not want it: it works, so it is not probed for that."""
+        self._landed(delivery)
+        self._works_again()
+        self.parked += 1
+
+    def failed(self, delivery: Delivery, now_ms: int, *, retry_after_ms: int | None = None) -> int | None:
+        """It did not arrive: when it is tried again, or None where that is too late."""
+        was_probe = delivery.id == self._probe
+        was_probing = self.state is LaneState.PROBING
+        self._landed(delivery)
+        self._failures += 1
+        if was_probe:
+            self._probes_failed += 1
+        # Of many that were under way when the participant went away only the first to tell counts; the
+        # pause grows with the probes after it.
+        if was_probe or (self.state is LaneState.PROBING and not was_probing):
+            self._pause_until_ms = now_ms + self._wait_ms(self._probes_failed)
+        if now_ms >= delivery.deadline_ms:
+            self.parked += 1
+            return None
+        wait_ms = self._wait_ms(delivery.attempts - 1)
+        if retry_after_ms is not None:
+            wait_ms = max(wait_ms, min(retry_after_ms, self._settings.retry_max_ms))
+        # One last attempt is made just before the deadline rather than none after it.
+        next_ms = max(min(now_ms + wait_ms, delivery.deadline_ms - 1), now_ms + 1)
+        self._waiting[delivery.id] = delivery
+        self._retrying.add(delivery.id)
+        heapq.heappush(self._retries, (next_ms, delivery.id))
+        self._watch_deadline(delivery)
+        return next_ms
+
+    def _wait_ms(self, doublings: int) -> int:
+        """The wait after so many doublings, bounded, with half of it drawn by lot."""
+        settings = self._settings
+        wait_ms = min(settings.retry_first_ms << min(max(doublings, 0), 20), settings.retry_max_ms)
+        return max(round(wait_ms * (0.5 + self._jitter() / 2)), 1)
+
+    def release(self, delivery: Delivery) -> None:
+        """It was under way when the courier stopped: it counts as not sent."""
+        self._landed(delivery)
+
+    def _landed(self, delivery: Delivery) -> None:
+        self._flying.discard(delivery.id)
+        if self._probe == delivery.id:
+            self._probe = None
+
+    def _works_again(self) -> None:
+        self._failures = 0
+        self._probes_failed = 0
+        self._pause_until_ms = 0
+
+    def next_due_ms(self, now_ms: int) -> int | None:
+        """When something is to be done by itself: a retry, a probe, the end of a message's time."""
+        self._pass_over_gone()
+        times: list[int] = []
+        if not self._is_at_limit():
+            if self._retries:
+                times.append(max(self._retries[0][0], self._pause_until_ms))
+            if self._fresh and self._pause_until_ms > now_ms:
+                times.append(self._pause_until_ms)
+        while self._deadlines and self._deadlines[0][1] not in self._waiting:
+            heapq.heappop(self._deadlines)
+        if self._deadlines:
+            times.append(self._deadlines[0][0])
+        return min(times) if times else None
+
+    def statistics(self) -> ParticipantStatistics:
+        """How it stands."""
+        self._pass_over_gone()
+        return ParticipantStatistics(
+            state=self.state,
+            queued=len(self._waiting) - len(self._retrying),
+            in_flight=len(self._flying),
+            waiting_retry=len(self._retrying),
+            delivered=self.delivered,
+            parked=self.parked,
+            oldest_queued_ms=self._fresh[0][0] if self._fresh else None,
+        )
+
+
+class Courier:
+    """Delivers to every participant, each on a lane of its own."""
+
+    def __init__(
+        self,
+        client: HttpClient,
+        *,
+        resolve: Callable[[Delivery], str],
+        report: Callable[[DeliveryReport], None],
+        settings: CourierSettings,
+        clock: Callable[[], int],
+        jitter: Callable[[], float],
+        on_drained: Callable[[str], None] | None = None,
+    ) -> None:
+        self._client = client
+        self._resolve = resolve
+        self._report = report
+        self._settings = settings
+        self._clock = clock
+        self._jitter = jitter
+        self._on_drained = on_drained
+        self._lanes: dict[str, Lane] = {}
+        self._timers: dict[str, tuple[int, asyncio.TimerHandle]] = {}
+        self._in_flight = 0
+        self._stopping = False
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    def post(self, delivery: Delivery) -> bool:
+        """Queues a message and starts what may start. False where that participant's queue is full."""
+        if self._stopping:
+            return False
+        lane = self._lanes.get(delivery.to)
+        if lane is None:
+            lane = self._lanes[delivery.to] = Lane(self._settings, self._jitter)
+        if not lane.post(delivery, self._clock()):
+            return False
+        self._pump(delivery.to, lane)
+        return True
+
+    def statistics(self) -> dict[str, ParticipantStatistics]:
+        """How deliveries stand, by participant."""
+        return {name: lane.statistics() for name, lane in self._lanes.items()}
+
+    async def drain(self, timeout_ms: int) -> None:
+        """Starts nothing more and waits for what is under way; what waits stays in the outbox."""
+        self._stopping = True
+        for _, timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._quiet.wait(), timeout_ms / 1000)
+
+    async def close(self) -> None:
+        """Stops at once."""
+        await self.drain(0)
+
+    def _pump(self, name: str, lane: Lane) -> None:
+        """Sends what may be sent now, parks what is late, and sets the timer for what comes by itself."""
+        if self._stopping:
+            return
+        now_ms = self._clock()
+        for late in lane.expired(now_ms):
+            error = "its time has passed while the participant could not be reached"
+            self._tell(late, DeliveryOutcome.PARKED, None, error, now_ms)
+        while (delivery := lane.take(now_ms)) is not None:
+            self._attempt(name, lane, delivery)
+        self._set_timer(name, lane, now_ms)
+        if lane.refused_since_full and len(lane) < self._settings.queue_max // 2 and self._on_drained is not None:
+            lane.refused_since_full = False
+            self._on_drained(name)
+
+    def _set_timer(self, name: str, lane: Lane, now_ms: int) -> None:
+        due_ms = lane.next_due_ms(now_ms)
+        current = self._timers.get(name)
+        if current is not None and due_ms == current[0]:
+            return
+        if current is not None:
+            current[1].cancel()
+            del self._timers[name]
+        if due_ms is not None:
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(max(due_ms - now_ms, 1) / 1000, self._on_due, name)
+            self._timers[name] = (due_ms, timer)
+
+    def _on_due(self, name: str) -> None:
+        self._timers.pop(name, None)
+        self._pump(name, self._lanes[name])
+
+    def _attempt(self, name: str, lane: Lane, delivery: Delivery) -> None:
+        delivery.attempts += 1
+        self._in_flight += 1
+        self._quiet.clear()
+        try:
+            url = self._resolve(delivery)
+        except Exception as error:  # whatever is wrong with where it goes, it is a failed attempt
+            reason = str(error.args[0] if error.args else error)
+            # Not from inside `_pump`, which is going through the lane.
+            asyncio.get_running_loop().call_soon(self._ended, name, lane, delivery, TransportError(reason))
+            return
+        request = Request(delivery.method, url, delivery.headers, delivery.body)
+        self._client.start(request, lambda answer: self._ended(name, lane, delivery, answer))
+
+    def _ended(self, name: str, lane: Lane, delivery: Delivery, answer: Response | TransportError) -> None:
+        self._in_flight -= 1
+        if self._in_flight == 0:
+            self._quiet.set()
+        now_ms = self._clock()
+        if isinstance(answer, Response) and 200 <= answer.status < 300:
+            lane.arrived(delivery)
+            self._tell(delivery, DeliveryOutcome.DELIVERED, answer, None, now_ms)
+        elif isinstance(answer, Response) and answer.status < 500 and answer.status not in RETRY_STATUSES:
+            lane.refused(delivery)
+            self._tell(delivery, DeliveryOutcome.PARKED, answer, _refusal(answer), now_ms)
+        elif self._stopping:
+            lane.release(delivery)
+        else:
+            self._failed(lane, delivery, answer, now_ms)
+        self._pump(name, lane)
+
+    def _failed(self, lane: Lane, delivery: Delivery, answer: Response | TransportError, now_ms: int) -> None:
+        response = answer if isinstance(answer, Response) else None
+        error = _refusal(answer) if isinstance(answer, Response) else str(answer)
+        next_ms = lane.failed(delivery, now_ms, retry_after_ms=_retry_after_ms(response))
+        outcome = DeliveryOutcome.RETRYING if next_ms is not None else DeliveryOutcome.PARKED
+        self._tell(delivery, outcome, response, error, now_ms, next_ms)
+
+    def _tell(
+        self,
+        delivery: Delivery,
+        outcome: DeliveryOutcome,
+        response: Response | None,
+        error: str | None,
+        now_ms: int,
+        next_ms: int | None = None,
+    ) -> None:
+        self._report(
+            DeliveryReport(
+                delivery=delivery,
+                outcome=outcome,
+                status=response.status if response is not None else None,
+                error=error,
+                attempts=delivery.attempts,
+                at_ms=now_ms,
+                next_attempt_ms=next_ms,
+                duration_ms=response.total_ms if response is not None else None,
+            )
+        )
+
+
+def _refusal(answer: Response) -> str:
+    shown = answer.body[: ANSWER_SHOWN_MAX * 4].decode("utf-8", "replace")[:ANSWER_SHOWN_MAX]
+    return f"HTTP {answer.status} {shown}".strip()
+
+
+def _retry_after_ms(answer: Response | None) -> int | None:
+    """What an answer asks for, where it asks in seconds; a date is as good as no wish."""
+    if answer is None:
+        return None
+    text = answer.headers.get("retry-after", "")
+    return int(text) * 1000 if text.isascii() and text.isdigit() and len(text) < 7 else None

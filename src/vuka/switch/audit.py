@@ -1,0 +1,353 @@
+"""The audit: every figure the hub shows, recomputed from its transfers alone.
+
+The ledger's own transfers are read once, in order, and played onto empty accounts. What comes out must be what the
+accounts say; what the records say of a transfer must be what the ledger did; what the API shows of a participant must
+be what its payments add up to. Whatever differs is reported, one line each; nothing is repaired.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from vuka.ids import HUB, TransferId, format_uuid, ledger_id
+from vuka.ledger import chart
+from vuka.ledger.model import (
+    BATCH_MAX,
+    Account,
+    AccountFlags,
+    Ledger,
+    QueryFilter,
+    Transfer,
+    TransferFlags,
+)
+from vuka.money import format_amount, ledger_currency
+from vuka.store import Tx
+from vuka.switch.directory import HEADROOM, POSITION, SETTLEMENT, Directory, read_directory
+from vuka.switch.transfers import State
+
+DIFFERENCES_MAX: Final = 1_000
+"""Differences reported at most: beyond that the books are beyond reading line by line."""
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One figure that is not what it must be."""
+
+    rule: str
+    subject: str
+    expected: str
+    found: str
+
+
+class Report(msgspec.Struct):
+    """What an audit looked at and what it found."""
+
+    accounts: int = 0
+    ledger_transfers: int = 0
+    transfers: int = 0
+    positions: int = 0
+    differences: list[Difference] = []
+
+    def differs(self, rule: str, subject: str, expected: object, found: object) -> None:
+        """Notes a difference, unless ``expected`` is ``found``."""
+        if expected != found and len(self.differences) < DIFFERENCES_MAX:
+            self.differences.append(Difference(rule, subject, str(expected), str(found)))
+
+
+class _Balance:
+    """An account's balances as its transfers make them."""
+
+    __slots__ = ("credits_pending", "credits_posted", "debits_pending", "debits_posted")
+
+    def __init__(self) -> None:
+        self.debits_pending = 0
+        self.debits_posted = 0
+        self.credits_pending = 0
+        self.credits_posted = 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Balance) and self._figures() == other._figures()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _figures(self) -> tuple[int, int, int, int]:
+        return (self.debits_pending, self.debits_posted, self.credits_pending, self.credits_posted)
+
+    def __str__(self) -> str:
+        names = ("debits pending", "debits posted", "credits pending", "credits posted")
+        return ", ".join(f"{name} {format_amount(figure)}" for name, figure in zip(names, self._figures(), strict=True))
+
+
+def audit(tx: Tx, ledger: Ledger) -> Report:
+    """Recomputes everything, from one snapshot."""
+    report = Report(differences=[])
+    directory = read_directory(tx)
+    names = _account_names(directory)
+    accounts = {account.id: account for account in _accounts(ledger)}
+    report.accounts = len(accounts)
+    played = _play(ledger, report)
+    _compare_balances(report, accounts, played.balances, names)
+    _compare_sides(report, accounts)
+    _compare_records(tx, report, played, directory)
+    _compare_participants(tx, report, directory, accounts)
+    return report
+
+
+def _account_names(directory: Directory) -> dict[int, str]:
+    return {
+        account.ledger_account_id: f"{participant.name} {account.currency} {account.type}"
+        for participant in directory.participants.values()
+        for account in participant.accounts.values()
+    }
+
+
+def _accounts(ledger: Ledger) -> Iterator[Account]:
+    after = 0
+    while True:
+        page = ledger.query_accounts(QueryFilter(timestamp_min=after + 1))
+        yield from page
+        if len(page) < BATCH_MAX:
+            return
+        after = page[-1].timestamp
+
+
+def _transfers(ledger: Ledger) -> Iterator[Transfer]:
+    after = 0
+    while True:
+        page = ledger.query_transfers(QueryFilter(timestamp_min=after + 1))
+        yield from page
+        if len(page) < BATCH_MAX:
+            return
+        after = page[-1].timestamp
+
+
+class _Played:
+    """The ledger's transfers, played: what they make of each account, and the end of each payment."""
+
+    def __init__(self) -> None:
+        self.balances: dict[int, _Balance] = defaultdict(_Balance)
+        self.pending: dict[int, Transfer] = {}
+        self.posted: dict[int, tuple[int, int]] = {}
+        """By pending id: what was posted, and the settlement window it was posted in."""
+        self.voided: set[int] = set()
+        self.returned: dict[int, int] = {}
+        """By payment: what an on-us payment returned."""
+
+
+def _play(ledger: Ledger, report: Report) -> _Played:
+    played = _Played()
+    pending, posts, voids = (
+        int(TransferFlags.pending),
+        int(TransferFlags.post_pending_transfer),
+        int(TransferFlags.void_pending_transfer),
+    )
+    for transfer in _transfers(ledger):
+        report.ledger_transfers += 1
+        debit, credit = played.balances[transfer.debit_account_id], played.balances[transfer.credit_account_id]
+        if transfer.flags & (posts | voids):
+            reserved = played.pending.get(transfer.pending_id)
+            if reserved is None or transfer.pending_id in played.posted or transfer.pending_id in played.voided:
+                report.differs("a post or void ends one pending transfer", f"{transfer.id:032x}", "one", "none or two")
+                continue
+            debit.debits_pending -= reserved.amount
+            credit.credits_pending -= reserved.amount
+            if transfer.flags & voids:
+                played.voided.add(transfer.pending_id)
+                continue
+            played.posted[transfer.pending_id] = (transfer.amount, transfer.user_data_64)
+        elif transfer.flags & pending:
+            played.pending[transfer.id] = transfer
+            debit.debits_pending += transfer.amount
+            credit.credits_pending += transfer.amount
+            continue
+        elif transfer.code == chart.TransferCode.ON_US_RETURN:
+            played.returned[transfer.user_data_128] = transfer.amount
+        debit.debits_posted += transfer.amount
+        credit.credits_posted += transfer.amount
+    return played
+
+
+def _compare_balances(
+    report: Report, accounts: dict[int, Account], played: dict[int, _Balance], names: dict[int, str]
+) -> None:
+    for account_id, account in accounts.items():
+        found = _Balance()
+        found.debits_pending, found.debits_posted = account.debits_pending, account.debits_posted
+        found.credits_pending, found.credits_posted = account.credits_pending, account.credits_posted
+        expected = played.get(account_id, _Balance())
+        name = names.get(account_id, f"account {account_id:032x}")
+        report.differs("an account is what its transfers make it", name, expected, found)
+        if account.flags & AccountFlags.debits_must_not_exceed_credits:
+            overdrawn = account.debits_posted + account.debits_pending > account.credits_posted
+            report.differs("no account is overdrawn that must not be", name, False, overdrawn)
+        if account_id not in names:
+            report.differs("every ledger account belongs to a participant", name, "a participant", "nobody")
+    for account_id, name in names.items():
+        if account_id not in accounts:
+            report.differs("every account of a participant is in the ledger", name, "there", "missing")
+
+
+def _compare_sides(report: Report, accounts: dict[int, Account]) -> None:
+    sums: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    for account in accounts.values():
+        sides = sums[account.ledger]
+        sides[0] += account.debits_posted
+        sides[1] += account.credits_posted
+        sides[2] += account.debits_pending
+        sides[3] += account.credits_pending
+    for number, (debits, credits, debits_pending, credits_pending) in sums.items():
+        currency = ledger_currency(number)
+        report.differs("debits equal credits", currency, format_amount(debits), format_amount(credits))
+        report.differs(
+            "pending debits equal pending credits",
+            currency,
+            format_amount(debits_pending),
+            format_amount(credits_pending),
+        )
+
+
+def _compare_records(tx: Tx, report: Report, played: _Played, directory: Directory) -> None:
+    """What the records say of each transfer, against what the ledger did."""
+    windows = {window_id for (window_id,) in tx.query("SELECT settlement_window_id FROM settlement_window")}
+    seen: set[int] = set()
+    after = 0
+    while True:
+        rows = tx.query(
+            """SELECT transfer_seq, transfer_id, wire_id, kind, payer_fsp, payee_fsp, currency, amount, state,
+                   settlement_window_id
+               FROM transfer WHERE transfer_seq > ? ORDER BY transfer_seq LIMIT 10000""",
+            (after,),
+        )
+        for _, transfer_id, wire_id, kind, payer_fsp, payee_fsp, currency, amount, state, window_id in rows:
+            report.transfers += 1
+            id_ = ledger_id(TransferId(transfer_id))
+            seen.add(id_)
+            if kind == "FUNDS_IN":
+                continue
+            subject = f"{kind} {wire_id}"
+            _compare_end(report, played, subject, id_, State(state), amount)
+            if kind != "PAYMENT":
+                continue
+            reserved = played.pending.get(id_)
+            if reserved is not None:
+                expected = tuple(_position(directory, name, currency) for name in (payer_fsp, payee_fsp))
+                if payer_fsp == payee_fsp:
+                    expected = (expected[0], chart.account_id(HUB, currency, "HUB_ON_US"))
+                found = (reserved.debit_account_id, reserved.credit_account_id)
+                report.differs("a payment moves between its parties' positions", subject, expected, found)
+            if State(state) is State.COMMITTED:
+                report.differs("a committed transfer is in a settlement window", subject, True, window_id in windows)
+                posted = played.posted.get(id_)
+                if posted is not None:
+                    report.differs("ledger and record name the same window", subject, window_id, posted[1])
+                if payer_fsp == payee_fsp:
+                    report.differs("an on-us payment returns", subject, amount, played.returned.get(id_, 0))
+        if len(rows) < 10_000:
+            break
+        after = rows[-1][0]
+    for id_ in played.pending.keys() - seen:
+        name = format_uuid(id_.to_bytes(16, "big"))
+        report.differs("every reservation has its record", name, "a record", "none")
+
+
+def _compare_end(report: Report, played: _Played, subject: str, id_: int, state: State, amount: int) -> None:
+    reserved = played.pending.get(id_)
+    posted = played.posted.get(id_)
+    found = (
+        "not reserved"
+        if reserved is None
+        else f"posted {format_amount(posted[0])}"
+        if posted is not None
+        else "voided"
+        if id_ in played.voided
+        else f"reserved {format_amount(reserved.amount)}"
+    )
+    expected = {
+        State.RESERVED: f"reserved {format_amount(amount)}",
+        State.COMMITTED: f"posted {format_amount(amount)}",
+        State.ABORTED_ERROR: "voided",
+        State.EXPIRED_RESERVED: "voided",
+        State.INVALID: "not reserved",
+        State.EXPIRED_PREPARED: "not reserved",
+    }.get(state)
+    if expected is None:
+        # ABORTED_REJECTED: a payment refused for want of headroom was never reserved, a withdrawal may have been.
+        expected = "voided" if reserved is not None else "not reserved"
+    report.differs("the ledger did what the record says", f"{subject} {state.name}", expected, found)
+
+
+def _position(directory: Directory, name: str, currency: str) -> int:
+    participant = directory.get(name)
+    account = participant.account(currency, POSITION) if participant is not None else None
+    return account.ledger_account_id if account is not None else 0
+
+
+def _compare_participants(tx: Tx, report: Report, directory: Directory, accounts: dict[int, Account]) -> None:
+    """The figures the API shows of each participant, against what its payments and movements of funds add up to."""
+    owed = {
+        (name, currency): amount or 0
+        for name, currency, amount in tx.query(
+            """SELECT payer_fsp, currency, SUM(amount) FROM transfer
+               WHERE kind = 'PAYMENT' AND state IN ('RESERVED', 'COMMITTED') AND payer_fsp <> payee_fsp
+               GROUP BY payer_fsp, currency"""
+        )
+    }
+    due = {
+        (name, currency): amount or 0
+        for name, currency, amount in tx.query(
+            """SELECT payee_fsp, currency, SUM(amount) FROM transfer
+               WHERE kind = 'PAYMENT' AND state = 'COMMITTED' AND payer_fsp <> payee_fsp
+               GROUP BY payee_fsp, currency"""
+        )
+    }
+    # What a participant has reserved to itself is owed until it is posted back.
+    on_us = {
+        (name, currency): amount or 0
+        for name, currency, amount in tx.query(
+            """SELECT payer_fsp, currency, SUM(amount) FROM transfer
+               WHERE kind = 'PAYMENT' AND state = 'RESERVED' AND payer_fsp = payee_fsp
+               GROUP BY payer_fsp, currency"""
+        )
+    }
+    funds = {
+        (account_id): amount or 0
+        for account_id, amount in tx.query(
+            """SELECT m.account_id, SUM(CASE WHEN t.kind = 'FUNDS_IN' THEN t.amount ELSE -t.amount END)
+               FROM funds_movement m JOIN transfer t ON t.transfer_seq = m.transfer_seq
+               WHERE t.state IN ('RESERVED', 'COMMITTED') GROUP BY m.account_id"""
+        )
+    }
+    shortfalls = {account_id: amount for account_id, amount in tx.query("SELECT account_id, amount FROM shortfall")}
+    for participant in directory.participants.values():
+        for (currency, account_type), position in participant.accounts.items():
+            if account_type != POSITION:
+                continue
+            headroom = accounts.get(participant.accounts[currency, HEADROOM].ledger_account_id)
+            liquidity = accounts.get(participant.accounts[currency, SETTLEMENT].ledger_account_id)
+            ledger_position = accounts.get(position.ledger_account_id)
+            if headroom is None or liquidity is None or ledger_position is None:
+                continue
+            report.positions += 1
+            subject = f"{participant.name} {currency}"
+            key = (participant.name, currency)
+            value = owed.get(key, 0) - due.get(key, 0) + on_us.get(key, 0)
+            report.differs(
+                "a position is what its payments add up to",
+                subject,
+                format_amount(value),
+                format_amount(chart.position_value(ledger_position, headroom)),
+            )
+            cover = chart.liquidity_cover(liquidity)
+            placed = funds.get(participant.accounts[currency, SETTLEMENT].account_id, 0)
+            report.differs(
+                "liquidity is what its funds add up to", subject, format_amount(placed), format_amount(cover)
+            )
+            report.differs(
+                "headroom is the smaller of net debit cap and liquidity",
+                subject,
+                format_amount(max(0, min(cover, position.net_debit_cap or 0))),
+                format_amount(chart.granted(headroom) - shortfalls.get(position.account_id, 0)),
+            )

@@ -1,0 +1,69 @@
+"""Fixtures of the operators' API: the application over a scheme on the bench, without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import pytest
+from starlette.testclient import TestClient
+from tests.switch.scheme_bench import SchemeBench
+
+from vuka.api.admin import admin_app
+from vuka.config import Config
+from vuka.ledger.model import Ledger
+from vuka.store import Tx
+from vuka.switch.directory import Directory
+from vuka.switch.work import Command
+
+T = TypeVar("T")
+
+
+class BenchHub:
+    """What the API asks of a hub, each command decided and committed alone."""
+
+    def __init__(self, bench: SchemeBench) -> None:
+        self.bench = bench
+        self.config = Config()
+        self.started_ms = bench.now_ms
+        self.works = {"datastore": True, "broker": True}
+        self.refuses: Exception | None = None
+        """What every command is refused with, e.g. an overloaded hub's error."""
+
+    def now_ms(self) -> int:
+        return self.bench.now_ms
+
+    async def submit(self, command: Command) -> object:
+        if self.refuses is not None:
+            raise self.refuses
+        outcome = self.bench.run(command)
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.value
+
+    def read(self, function: Callable[[Tx, Ledger, Directory], T]) -> T:
+        return self.bench.read(function)
+
+    def health(self) -> list[tuple[str, bool]]:
+        return list(self.works.items())
+
+
+@pytest.fixture
+def bench() -> Iterator[SchemeBench]:
+    """A scheme with the hub's accounts in USD and EUR, and no participants. The books must balance in the end."""
+    bench = SchemeBench()
+    yield bench
+    bench.audit()
+    bench.close()
+
+
+@pytest.fixture
+def hub(bench: SchemeBench) -> BenchHub:
+    return BenchHub(bench)
+
+
+@pytest.fixture
+def client(hub: BenchHub) -> Iterator[TestClient]:
+    """The operators' API at ``http://hub``."""
+    with TestClient(admin_app(hub), base_url="http://hub", raise_server_exceptions=False) as client:  # type: ignore[arg-type]
+        yield client
