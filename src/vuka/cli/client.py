@@ -35,10 +35,7 @@ def call(url: str, method: str, path: str, body: object | None = None) -> Any:
     except httpx.InvalidURL as error:
         fail(f"{url} is not a URL: {error}.")
     except httpx.HTTPError as error:
-        fail(
-            f"No hub answers at {url} ({error}). Start one with `vuka serve`, "
-            "or name another with --url."
-        )
+        fail(f"No hub answers at {url} ({error}). Start one with `vuka serve`, or name another with --url.")
     if answer.is_success:
         return answer.json() if answer.content else None
     return fail(_reason(answer))

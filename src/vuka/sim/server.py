@@ -9,7 +9,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 import httptools
 import msgspec
@@ -55,9 +55,9 @@ class _Connection(asyncio.Protocol):
         self._size = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a TCP server has no others
-        self._transport = transport
-        self._server.connections.add(transport)
+        # A TCP server has no others; uvloop's are no subclass of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+        self._server.connections.add(self._transport)
 
     def connection_lost(self, _error: Exception | None) -> None:
         if self._transport is not None:

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Sequence
 from vuka.errors import ErrorCode, FspiopError
 from vuka.ids import record_id
 from vuka.ledger import chart
+from vuka.ledger.model import BATCH_MAX, CreateTransferStatus, Transfer
 from vuka.ledger.model import Account as LedgerAccount
-from vuka.ledger.model import CreateTransferStatus, Transfer
 from vuka.switch.directory import HEADROOM, POSITION, SETTLEMENT, Account, Participant
 from vuka.switch.work import Work
 
@@ -37,7 +37,10 @@ def create_or_raise(work: Work, transfers: Sequence[Transfer]) -> None:
 def balances(work: Work, accounts: Iterable[Account]) -> dict[int, LedgerAccount]:
     """The ledger accounts of these, by ledger account id."""
     wanted = list({account.ledger_account_id for account in accounts})
-    return {account.id: account for account in work.ledger.lookup_accounts(wanted)}
+    found: dict[int, LedgerAccount] = {}
+    for start in range(0, len(wanted), BATCH_MAX):
+        found |= {account.id: account for account in work.ledger.lookup_accounts(wanted[start : start + BATCH_MAX])}
+    return found
 
 
 def rebalance(work: Work, cause: bytes, participant: Participant, currency: str) -> None:
@@ -72,7 +75,8 @@ def rebalance(work: Work, cause: bytes, participant: Participant, currency: str)
             amount_max=-difference,
             currency=currency,
         )
-        missing = -difference - _moved(work, [recall])[recall.id]
+        free = chart.available(ledger[position.ledger_account_id])
+        missing = -difference - (_moved(work, [recall])[recall.id] if free > 0 else 0)
     work.tx.run("DELETE FROM shortfall WHERE account_id = ?", (position.account_id,))
     if missing:
         work.tx.run("INSERT INTO shortfall (account_id, amount) VALUES (?, ?)", (position.account_id, missing))
@@ -80,27 +84,30 @@ def rebalance(work: Work, cause: bytes, participant: Participant, currency: str)
 
 def recall_shortfalls(work: Work) -> None:
     """Takes back headroom that is owed, from positions that have something free. Run after credits and releases."""
-    owed = work.tx.query("SELECT account_id, amount FROM shortfall")
+    owed = work.tx.query("SELECT account_id, amount FROM shortfall ORDER BY account_id")
     if not owed:
         return
-    recalls: dict[int, Transfer] = {}
+    positions = {
+        account.account_id: (participant, account)
+        for participant in work.directory.participants.values()
+        for account in participant.accounts.values()
+        if account.type == POSITION
+    }
+    ledger = balances(work, (positions[account_id][1] for account_id, _ in owed))
     for account_id, amount in owed:
-        found = work.directory.by_account(account_id)
-        if found is None:
-            raise LedgerRefusedError(f"account {account_id} has a shortfall and does not exist")
-        participant, position = found
-        headroom = participant.accounts[position.currency, HEADROOM]
-        recalls[account_id] = chart.recall_headroom(
+        participant, position = positions[account_id]
+        free = chart.available(ledger[position.ledger_account_id])
+        if free <= 0:
+            continue
+        recall = chart.recall_headroom(
             record_id(work.next_id()),
-            headroom=headroom.ledger_account_id,
+            headroom=participant.accounts[position.currency, HEADROOM].ledger_account_id,
             position=position.ledger_account_id,
-            amount_max=amount,
+            amount_max=min(amount, free),
             currency=position.currency,
             code=chart.TransferCode.SHORTFALL_RECALL,
         )
-    moved = _moved(work, list(recalls.values()))
-    for account_id, amount in owed:
-        left = amount - moved[recalls[account_id].id]
+        left = amount - _moved(work, [recall])[recall.id]
         if left:
             work.tx.run("UPDATE shortfall SET amount = ? WHERE account_id = ?", (left, account_id))
         else:

@@ -234,6 +234,9 @@ def update_records(work: Work, records: Sequence[Record]) -> None:
     )
 
 
+# A ledger that committed a refusal of which the record was lost in a crash says that the id has failed already.
+_BEYOND_HEADROOM: Final = frozenset((CreateTransferStatus.exceeds_credits, CreateTransferStatus.id_already_failed))
+
 # --- prepare ----------------------------------------------------------------------------------------------------
 
 
@@ -360,18 +363,14 @@ def _end_unreserved(work: Work, command: PrepareTransfer, state: State, error: F
 def _reserve(work: Work, commands: Sequence[PrepareTransfer]) -> list[Record]:
     """Asks the ledger for the reservations, all at once, in order: each is decided by what the ones before left."""
     results = work.ledger.create_transfers([_reservation(work, command) for command in commands])
-    refused = [
-        command
-        for command, result in zip(commands, results, strict=True)
-        if result.status is CreateTransferStatus.exceeds_credits
-    ]
+    refused = [command for command, result in zip(commands, results, strict=True) if result.status in _BEYOND_HEADROOM]
     ledger = balances(work, _accounts_of_payers(work, refused))
     records: list[Record] = []
     for command, result in zip(commands, results, strict=True):
         if result.status in (CreateTransferStatus.created, CreateTransferStatus.exists):
             records.append(_new_record(work, command, State.RESERVED, None))
             _forward(work, command.payee_fsp, command.message, Action.POST, deadline_ms=command.expires_ms)
-        elif result.status is CreateTransferStatus.exceeds_credits:
+        elif result.status in _BEYOND_HEADROOM:
             payer = work.directory.participants[command.payer_fsp]
             error = refusal(payer, command.amount.currency, command.amount.minor, ledger)
             records.append(_end_unreserved(work, command, State.ABORTED_REJECTED, error))
