@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
+from tests.ledger.clock import START_NS
+from tests.ledger.obvious import ObviousLedger
+
 from vuka.ledger.model import (
     NS_PER_S,
     Account,
@@ -25,9 +28,6 @@ from vuka.ledger.model import (
 from vuka.ledger.sql import SqlLedger
 from vuka.store import Tx
 from vuka.store.sqlite import Database
-
-START_NS: Final = 1_700_000_000 * NS_PER_S
-"""2023-11-14T22:13:20Z: where a clock that can be moved begins."""
 
 
 class Engine(Ledger, Protocol):
@@ -104,8 +104,11 @@ EngineFactory = Callable[[Path], Engine]
 FACTORIES: Final[dict[str, EngineFactory]] = {
     "sql-memory": lambda directory: SqlEngine(None),
     "sql-disk": lambda directory: SqlEngine(directory / "ledger.db"),
+    "obvious": lambda directory: ObviousLedger(),
 }
-"""Every engine there is. The slower ones run only the tests marked with `EVERY_ENGINE`."""
+"""Every engine there is, the model that the others are compared with among them."""
 
-QUICK: Final = ("sql-memory",)
-"""The engines that run every test."""
+QUICK: Final = ("sql-memory", "obvious")
+"""The engines that the whole suite judges; the others, only tests that are parametrised with `EVERY`."""
+
+EVERY: Final = tuple(FACTORIES)

@@ -22,8 +22,6 @@ CODE: Final = 1
 T = TransferFlags
 A = AccountFlags
 
-AccountT = TypeVar("AccountT", bound=Account)
-
 
 def account(id: int, flags: int = 0, *, ledger: int = LEDGER, code: int = CODE, **fields: int) -> Account:
     return Account(id=id, flags=int(flags), ledger=ledger, code=code, **fields)

@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
+import msgspec
+import structlog
+
 from vuka.api.wire import FspiopWire
 from vuka.config import Config
 from vuka.engine import node
@@ -20,6 +23,8 @@ from vuka.store.sqlite import Database
 from vuka.switch import funds, lookup, participants, quotes, transfers, undelivered
 from vuka.switch.directory import Directory
 from vuka.switch.work import Command, Inbound, Notice
+
+log: Final = structlog.get_logger("vuka.hub")
 
 T = TypeVar("T")
 
@@ -72,6 +77,7 @@ class Hub:
     async def stop(self) -> None:
         """Ends what was accepted and stops."""
         await self.engine.stop()
+        log.info("what the engine did", **msgspec.structs.asdict(self.engine.statistics))
 
     @property
     def directory(self) -> Directory:

@@ -79,6 +79,8 @@ class _Connection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._server.reads_headers:
+            return
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_body(self, part: bytes) -> None:
@@ -118,8 +120,10 @@ class _Connection(asyncio.Protocol):
 class Server:
     """A listening server. ``port`` 0 takes a free one."""
 
-    def __init__(self, handler: Handler, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, handler: Handler, *, host: str = "127.0.0.1", port: int = 0, reads_headers: bool = True) -> None:
         self.handler = handler
+        self.reads_headers = reads_headers
+        """Whether `Inquiry.headers` is filled: who needs none saves the work."""
         self.host = host
         self.port = port
         self.connections: set[asyncio.Transport] = set()

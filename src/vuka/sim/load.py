@@ -1,0 +1,319 @@
+"""Load: many simulated participants in one process, clearing transfers as fast as a hub takes them.
+
+Closed loop: so many transfers are always under way; when one has ended the next begins. Only the transfer leg is
+driven (FSPIOP API 1.1 §6.7), with a condition and fulfilment that are always the same, and no body is parsed further
+than to the id it begins with: what is measured is the hub, not this. What payer and payee were told of each transfer is
+kept, so that it can be compared with the hub's records afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import time
+import uuid
+from collections.abc import Callable
+from itertools import cycle
+from typing import Final
+
+import msgspec
+
+from vuka.fspiop.headers import hub_headers
+from vuka.fspiop.times import format_datetime_ms
+from vuka.fspiop.versions import Version
+from vuka.httpclient import HttpClient, Request, Response, TransportError
+from vuka.money import format_amount
+from vuka.sim.onboard import Operator, Terms
+from vuka.sim.participant import now_ms
+from vuka.sim.server import Answer, Inquiry, Server
+
+PREIMAGE: Final = bytes(range(32))
+FULFILMENT: Final = base64.urlsafe_b64encode(PREIMAGE).rstrip(b"=").decode()
+CONDITION: Final = base64.urlsafe_b64encode(hashlib.sha256(PREIMAGE).digest()).rstrip(b"=").decode()
+ILP_PACKET: Final = base64.urlsafe_b64encode(bytes(range(256)) * 2 + bytes(186)).rstrip(b"=").decode()
+"""As long as a packet of life: 931 characters or so."""
+
+AMOUNT: Final = 10_000
+CURRENCY: Final = "USD"
+TERMS: Final = Terms(net_debit_cap=10**15, funds=10**15)
+RESEND_SECONDS: Final = 0.05
+EXPIRES_MS: Final = 60_000
+QUESTIONS_MAX: Final = 100
+
+_ID_START: Final = len('{"transferId":"')
+_ID_END: Final = _ID_START + 36
+_PATH_START: Final = len("/transfers/")
+
+_ACCEPTED: Final = Answer(202)
+_OK: Final = Answer(200)
+
+
+class LoadReport(msgspec.Struct):
+    """What a run came to. Latencies are milliseconds from POST to the payer's final callback."""
+
+    transfers: int
+    seconds: float
+    per_second: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    p999_ms: float
+    refused: int
+    resent: int
+    cpu_seconds: float
+    """Of this process, while it was measured: payers and payees together."""
+    cpu_ms_per_transfer: float
+    disagreements: list[str]
+    """Transfers of which payer and payee were told different ends."""
+    committed: int
+    """Transfers told COMMITTED in the whole run, warm-up included."""
+    unfinished: int
+
+
+class _Under(msgspec.Struct):
+    """One transfer under way."""
+
+    started: float
+    payer: LoadParticipant
+    payee: LoadParticipant
+
+
+class LoadParticipant:
+    """One participant of the load: payer of some transfers, payee of others."""
+
+    def __init__(self, name: str, load: Load) -> None:
+        self.name = name
+        self.load = load
+        self.server = Server(self._handle, reads_headers=False)
+
+    def _handle(self, inquiry: Inquiry) -> Answer:
+        method, path = inquiry.method, inquiry.path
+        if method == "POST":
+            self.load.reserve(self, inquiry.body)
+            return _ACCEPTED
+        transfer_id = path[_PATH_START : _PATH_START + 36]
+        if method == "PATCH":
+            self.load.payee_told[transfer_id] = _end_of(inquiry.body)
+            return _OK
+        if path.endswith("/error"):
+            self.load.hear_error(self, transfer_id, inquiry.body)
+            return _OK
+        self.load.hear(self, transfer_id, _end_of(inquiry.body))
+        return _OK
+
+
+def _end_of(body: bytes) -> str:
+    if b'"COMMITTED"' in body:
+        return "COMMITTED"
+    if b'"ABORTED"' in body:
+        return "ABORTED"
+    return "RESERVED"
+
+
+class Load:
+    """A closed loop of transfers among ``participants`` of one hub."""
+
+    def __init__(self, *, hub_url: str, operators_url: str, participants: int, reserve: bool = True) -> None:
+        self.hub_url = hub_url
+        self.reserve_first = reserve
+        """Whether payees answer RESERVED (1.1 and later) or COMMITTED (1.0 style)."""
+        self.version = Version.V1_1
+        self.client = HttpClient(connect_timeout_ms=2_000, timeout_ms=15_000)
+        self.operator = Operator(self.client, operators_url)
+        self.participants = [LoadParticipant(f"loadfsp{number:02d}", self) for number in range(participants)]
+        self.payer_told: dict[str, str] = {}
+        self.payee_told: dict[str, str] = {}
+        self.resent = 0
+        self.refused = 0
+        self.goes_on = True
+        self._under: dict[str, _Under] = {}
+        self._latencies: list[float] = []
+        self._measures = False
+        self._quiet = asyncio.Event()
+        self._headers: dict[tuple[str, str, str], tuple[int, list[tuple[str, str]]]] = {}
+        self._pairs = cycle(
+            [(payer, payee) for payer in self.participants for payee in self.participants if payer is not payee]
+        )
+
+    # --- life -------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Starts the participants and onboards them; rerunnable on a hub that knows them."""
+        for participant in self.participants:
+            await participant.server.start()
+        await self.operator.add_hub_accounts(CURRENCY)
+        for participant in self.participants:
+            await self.operator.add_participant(participant.name, participant.server.url, {CURRENCY: TERMS})
+
+    async def stop(self) -> None:
+        """Stops the participants."""
+        for participant in self.participants:
+            await participant.server.stop()
+        await self.client.close()
+
+    async def run(self, *, concurrency: int, warmup_seconds: float, seconds: float) -> LoadReport:
+        """Keeps ``concurrency`` transfers under way, measures for ``seconds``, and lets them all end."""
+        for _ in range(concurrency):
+            self.prepare()
+        await asyncio.sleep(warmup_seconds)
+        self._measures = True
+        cpu_before, started = time.process_time(), time.perf_counter()
+        await asyncio.sleep(seconds)
+        cpu_seconds, elapsed = time.process_time() - cpu_before, time.perf_counter() - started
+        self._measures = False
+        self.goes_on = False
+        await self.finish()
+        return self._report(elapsed, cpu_seconds)
+
+    async def finish(self) -> None:
+        """Waits for what is under way; asks the hub about what has not ended in time."""
+        self.goes_on = False
+        for _ in range(QUESTIONS_MAX):
+            if not self._under:
+                break
+            try:
+                async with asyncio.timeout(1.0):
+                    await self._quiet.wait()
+            except TimeoutError:
+                for transfer_id, under in list(self._under.items()):
+                    self._ask(transfer_id, under)
+            self._quiet.clear()
+        # The payee's own notice may still be on its way when the payer has had its.
+        for _ in range(50):
+            if all(each in self.payee_told for each, end in self.payer_told.items() if end == "COMMITTED"):
+                return
+            await asyncio.sleep(0.1)
+
+    def _report(self, seconds: float, cpu_seconds: float) -> LoadReport:
+        latencies = sorted(self._latencies)
+        count = len(latencies)
+
+        def percentile(part: float) -> float:
+            return round(latencies[min(int(count * part), count - 1)] * 1000, 2) if latencies else 0.0
+
+        return LoadReport(
+            transfers=count,
+            seconds=round(seconds, 3),
+            per_second=round(count / seconds, 1),
+            p50_ms=percentile(0.5),
+            p95_ms=percentile(0.95),
+            p99_ms=percentile(0.99),
+            p999_ms=percentile(0.999),
+            refused=self.refused,
+            resent=self.resent,
+            cpu_seconds=round(cpu_seconds, 3),
+            cpu_ms_per_transfer=round(cpu_seconds * 1000 / count, 4) if count else 0.0,
+            disagreements=self.disagreements(),
+            committed=sum(end == "COMMITTED" for end in self.payer_told.values()),
+            unfinished=len(self._under),
+        )
+
+    def disagreements(self) -> list[str]:
+        """Transfers of which payer and payee were told different ends."""
+        return [
+            f"{transfer_id}: payer {end}, payee {self.payee_told.get(transfer_id, 'nothing')}"
+            for transfer_id, end in self.payer_told.items()
+            if (self.payee_told.get(transfer_id) == "COMMITTED") != (end == "COMMITTED")
+        ]
+
+    # --- one transfer -----------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """The payer's POST."""
+        payer, payee = next(self._pairs)
+        transfer_id = str(uuid.uuid4())
+        expires = format_datetime_ms(now_ms() + EXPIRES_MS)
+        body = (
+            f'{{"transferId":"{transfer_id}","payerFsp":"{payer.name}","payeeFsp":"{payee.name}",'
+            f'"amount":{{"amount":"{format_amount(AMOUNT)}","currency":"{CURRENCY}"}},"ilpPacket":"{ILP_PACKET}",'
+            f'"condition":"{CONDITION}","expiration":"{expires}"}}'
+        ).encode()
+        self._under[transfer_id] = _Under(time.perf_counter(), payer, payee)
+        self._send("POST", "/transfers", payer.name, payee.name, body)
+
+    def reserve(self, payee: LoadParticipant, body: bytes) -> None:
+        """The payee has the POST: it answers with the fulfilment."""
+        transfer_id = body[_ID_START:_ID_END].decode()
+        under = self._under.get(transfer_id)
+        if under is None:
+            return
+        state = "RESERVED" if self.reserve_first else "COMMITTED"
+        completed = format_datetime_ms(now_ms())
+        answer = (
+            f'{{"transferState":"{state}","fulfilment":"{FULFILMENT}","completedTimestamp":"{completed}"}}'
+        ).encode()
+        self._send("PUT", f"/transfers/{transfer_id}", payee.name, under.payer.name, answer)
+
+    def hear(self, participant: LoadParticipant, transfer_id: str, end: str) -> None:
+        """The hub's PUT: the end, for the payer; a confirmation, for the payee."""
+        under = self._under.get(transfer_id)
+        if under is None:
+            if end != "RESERVED" and transfer_id in self.payer_told:
+                self.payee_told.setdefault(transfer_id, end)
+            return
+        if under.payee is participant:
+            self.payee_told[transfer_id] = end
+        elif end != "RESERVED":
+            self._ended(transfer_id, end)
+
+    def hear_error(self, participant: LoadParticipant, transfer_id: str, _body: bytes) -> None:
+        """The hub's PUT …/error: the transfer has ended without money."""
+        under = self._under.get(transfer_id)
+        if under is not None and under.payer is participant:
+            self.refused += 1
+            self._ended(transfer_id, "ABORTED")
+        else:
+            self.payee_told.setdefault(transfer_id, "ABORTED")
+
+    def _ended(self, transfer_id: str, end: str) -> None:
+        under = self._under.pop(transfer_id)
+        self.payer_told[transfer_id] = end
+        if self._measures and end == "COMMITTED":
+            self._latencies.append(time.perf_counter() - under.started)
+        if self.goes_on:
+            self.prepare()
+        elif not self._under:
+            self._quiet.set()
+
+    def _ask(self, transfer_id: str, under: _Under) -> None:
+        """GET, as a participant does that has waited long enough. One that never reached the hub has not happened."""
+        path = f"/transfers/{transfer_id}"
+        self._send("GET", path, under.payer.name, under.payee.name, None)
+
+    def _send(self, method: str, path: str, source: str, destination: str, body: bytes | None) -> None:
+        request = Request(method, self.hub_url + path, self._headers_for(method, path, source, destination), body)
+        self.client.start(request, self._resending(request))
+
+    def _resending(self, request: Request) -> Callable[[Response | TransportError], None]:
+        """Sends again what did not reach the hub, or found it busy: the same message, so that nothing is doubled."""
+
+        def answered(answer: Response | TransportError) -> None:
+            if isinstance(answer, Response) and answer.status < 300:
+                return
+            if isinstance(answer, Response) and answer.status != 503:
+                self.refused += 1
+                return
+            self.resent += 1
+            loop = asyncio.get_running_loop()
+            loop.call_later(RESEND_SECONDS, self.client.start, request, self._resending(request))
+
+        return answered
+
+    def _headers_for(self, method: str, path: str, source: str, destination: str) -> list[tuple[str, str]]:
+        key = (method, source, destination)
+        time_ms = now_ms()
+        kept = self._headers.get(key)
+        if kept is not None and kept[0] == time_ms // 1000 and method == "POST":
+            return kept[1]
+        made = hub_headers(
+            "transfers",
+            self.version,
+            method=method,
+            source=source,
+            destination=destination,
+            uri=path,
+            now_ms=time_ms,
+        )
+        self._headers[key] = (time_ms // 1000, made)
+        return made
