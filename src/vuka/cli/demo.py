@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
 
-import httpx
-import msgspec
 import typer
 from rich.console import Group
 from rich.live import Live
@@ -27,6 +20,7 @@ from rich.text import Text
 
 from vuka.cli.hub import found
 from vuka.cli.output import console, fail
+from vuka.cli.process import hub_process
 from vuka.config import CONFIG_FILE, load, to_toml
 from vuka.errors import OperatorError
 from vuka.money import Amount, Currency
@@ -34,7 +28,6 @@ from vuka.sim.participant import Conduct, Payment, PaymentState
 from vuka.sim.scenario import CAST, CURRENCIES, SCRIPT, SHORT_TRANSFER_SECONDS, TRANSFER_SECONDS, Cast, play
 from vuka.store.migrate import current_revision
 
-START_SECONDS_MAX = 20.0
 SHOWN = 14
 PACE_SECONDS = 0.6
 SPECIAL_EVERY = 12
@@ -71,74 +64,9 @@ def demo(
         raise typer.Exit(1)
 
 
-class _Running(msgspec.Struct):
-    participants_url: str
-    operators_url: str
-    process: subprocess.Popen[bytes]
-
-
-@contextlib.asynccontextmanager
-async def _hub(data: Path, participants_port: int, operators_port: int) -> AsyncIterator[_Running]:
-    """The hub in a process of its own, as in life: what it says goes to a file in the data directory."""
-    ports = (participants_port or _free_port(), operators_port or _free_port())
-    environment = {
-        **os.environ,
-        "VUKA_PARTICIPANTS_API_PORT": str(ports[0]),
-        "VUKA_OPERATORS_API_PORT": str(ports[1]),
-    }
-    log_path = data / "hub.log"
-    with log_path.open("ab") as log:
-        process = subprocess.Popen(  # noqa: ASYNC220, S603 - our own program, started once
-            [sys.executable, "-m", "vuka", "serve", "--data", str(data)],
-            stdout=log,
-            stderr=log,
-            env=environment,
-            start_new_session=True,
-        )
-    running = _Running(f"http://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}", process)
-    try:
-        await _until_healthy(running, log_path)
-        yield running
-    finally:
-        process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            await asyncio.to_thread(process.wait, 15)
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-
-
-async def _until_healthy(running: _Running, log_path: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS_MAX
-    async with httpx.AsyncClient(trust_env=False) as client:
-        while time.monotonic() < deadline:
-            if running.process.poll() is not None:
-                lines = _lines(log_path)
-                fail(f"The hub did not start. It said: {lines[-1] if lines else 'nothing'}")
-            with contextlib.suppress(httpx.HTTPError):
-                answer = await client.get(f"{running.operators_url}/health")
-                if answer.is_success:
-                    return
-            await asyncio.sleep(0.05)
-    fail(f"The hub did not answer within {START_SECONDS_MAX:.0f} s; see {log_path}.")
-
-
 async def _demo(data: Path, participants_port: int, operators_port: int, *, once: bool) -> bool:
     started = time.monotonic()
-    async with _hub(data, participants_port, operators_port) as running:
+    with hub_process(data, participants_port=participants_port, operators_port=operators_port) as running:
         cast = Cast(running.participants_url, running.operators_url)
         try:
             await cast.start()

@@ -320,7 +320,7 @@ def _compare_participants(tx: Tx, report: Report, directory: Directory, accounts
                WHERE t.state IN ('RESERVED', 'COMMITTED') GROUP BY m.account_id"""
         )
     }
-    shortfalls = dict(tx.query("SELECT account_id, amount FROM shortfall"))
+    shortfalls: dict[int, int] = dict(tx.query("SELECT account_id, amount FROM shortfall"))
     for participant in directory.participants.values():
         for (currency, account_type), position in participant.accounts.items():
             if account_type != POSITION:

@@ -1,0 +1,91 @@
+"""A hub in a process of its own, as in life: what the demo and the bench run against."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from vuka.cli.output import fail
+
+START_SECONDS_MAX = 20.0
+STOP_SECONDS_MAX = 15.0
+
+
+class HubProcess(msgspec.Struct):
+    """A running hub: where it listens, where it logs."""
+
+    process: subprocess.Popen[bytes]
+    participants_url: str
+    operators_url: str
+    log_path: Path
+
+
+@contextlib.contextmanager
+def hub_process(
+    data: Path,
+    *,
+    participants_port: int = 0,
+    operators_port: int = 0,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[HubProcess]:
+    """Starts the hub of a data directory and stops it at the end. Ends the command where it does not start."""
+    ports = (participants_port or free_port(), operators_port or free_port())
+    variables = {
+        **os.environ,
+        **(environment or {}),
+        "VUKA_PARTICIPANTS_API_PORT": str(ports[0]),
+        "VUKA_OPERATORS_API_PORT": str(ports[1]),
+    }
+    log_path = data / "hub.log"
+    with log_path.open("ab") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-m", "vuka", "serve", "--data", str(data)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=variables,
+            start_new_session=True,
+        )
+    hub = HubProcess(process, f"http://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}", log_path)
+    try:
+        _wait_until_healthy(hub)
+        yield hub
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_SECONDS_MAX)
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_healthy(hub: HubProcess) -> None:
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while time.monotonic() < deadline:
+        if hub.process.poll() is not None:
+            lines = hub.log_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            fail(f"The hub did not start. It said: {lines[-1] if lines else 'nothing'}")
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"{hub.operators_url}/health", trust_env=False, timeout=2).is_success:
+                return
+        time.sleep(0.05)
+    fail(f"The hub did not answer within {START_SECONDS_MAX:.0f} s; see {hub.log_path}.")
