@@ -34,8 +34,8 @@ from vuka.ledger.model import (
     Transfer,
     TransferFlags,
 )
-from vuka.ledger.model import CreateAccountStatus as AS
-from vuka.ledger.model import CreateTransferStatus as TS
+from vuka.ledger.model import CreateAccountStatus as AccountStatus
+from vuka.ledger.model import CreateTransferStatus as Status
 
 Broken = Iterator[tuple[bool, Any]]
 """Rules in order: whether each is broken, and what is told then. What follows a broken rule is not looked at."""
@@ -55,7 +55,7 @@ class ObviousLedger:
         self.now_ns = START_NS
         self.created: dict[int, Account] = {}
         self.transfers: dict[int, Transfer] = {}
-        self.endings: dict[int, TS] = {}
+        self.endings: dict[int, Status] = {}
         """What a second post or void of a pending transfer is told, by its id."""
         self.history: list[tuple[int, AccountBalance]] = []
         self.spent: set[int] = set()
@@ -86,10 +86,15 @@ class ObviousLedger:
     # Batches
 
     def create_accounts(self, accounts: Sequence[Account]) -> list[CreateAccountResult]:
-        return [CreateAccountResult(*each) for each in self._batch(accounts, A.imported, AS, self._create_account)]
+        return [
+            CreateAccountResult(*each)
+            for each in self._batch(accounts, A.imported, AccountStatus, self._create_account)
+        ]
 
     def create_transfers(self, transfers: Sequence[Transfer]) -> list[CreateTransferResult]:
-        return [CreateTransferResult(*each) for each in self._batch(transfers, T.imported, TS, self._create_transfer)]
+        return [
+            CreateTransferResult(*each) for each in self._batch(transfers, T.imported, Status, self._create_transfer)
+        ]
 
     def _batch(self, events: Sequence[Any], imported: int, status: Any, create: Any) -> list[tuple[int, Any]]:
         if len(events) > BATCH_MAX:
@@ -110,7 +115,7 @@ class ObviousLedger:
                 else:
                     why_not = _first(self._against_its_batch(event, events, first, imported, status))
                     outcomes.append((at, why_not) if why_not else create(event, at))
-                    if outcomes[-1][1] in TRANSIENT and status is TS:
+                    if outcomes[-1][1] in TRANSIENT and status is Status:
                         self.spent.add(event.id)
             told = [each for _, each in outcomes]
             if set(told) != {status.created}:
@@ -125,7 +130,7 @@ class ObviousLedger:
     def _expire(self, now: int) -> None:
         for t in self.transfers.values():
             if t.flags & T.pending and t.id not in self.endings and 0 < _expiry(t) <= now:
-                self.endings[t.id] = TS.pending_transfer_expired
+                self.endings[t.id] = Status.pending_transfer_expired
 
     def _against_its_batch(self, event: Any, events: Sequence[Any], first: int, imported: int, status: Any) -> Broken:
         first_is, this_is = bool(events[0].flags & imported), bool(event.flags & imported)
@@ -138,44 +143,44 @@ class ObviousLedger:
 
     # Accounts
 
-    def _create_account(self, a: Account, at: int) -> tuple[int, AS]:
+    def _create_account(self, a: Account, at: int) -> tuple[int, AccountStatus]:
         why_not = _first(self._against_account(a))
-        if why_not is AS.exists:
+        if why_not is AccountStatus.exists:
             return self.created[a.id].timestamp, why_not
         if why_not:
             return at, why_not
         made = copy(a)
         made.timestamp = a.timestamp or at
         self.created[a.id] = made
-        return made.timestamp, AS.created
+        return made.timestamp, AccountStatus.created
 
     def _against_account(self, a: Account) -> Broken:
-        yield a.flags >= 2 * A.closed, AS.reserved_flag
-        yield a.id == 0, AS.id_must_not_be_zero
-        yield a.id == ID_MAX, AS.id_must_not_be_int_max
+        yield a.flags >= 2 * A.closed, AccountStatus.reserved_flag
+        yield a.id == 0, AccountStatus.id_must_not_be_zero
+        yield a.id == ID_MAX, AccountStatus.id_must_not_be_int_max
         if a.id in self.created:
             e = self.account(a.id)
             for field in ("flags", *USER_DATA, "ledger", "code"):
-                yield getattr(a, field) != getattr(e, field), AS[f"exists_with_different_{field}"]
-            yield True, AS.exists
+                yield getattr(a, field) != getattr(e, field), AccountStatus[f"exists_with_different_{field}"]
+            yield True, AccountStatus.exists
         both = A.debits_must_not_exceed_credits | A.credits_must_not_exceed_debits
-        yield a.flags & both == both, AS.flags_are_mutually_exclusive
+        yield a.flags & both == both, AccountStatus.flags_are_mutually_exclusive
         for field in ("debits_pending", "debits_posted", "credits_pending", "credits_posted"):
-            yield getattr(a, field) != 0, AS[f"{field}_must_be_zero"]
-        yield a.ledger == 0, AS.ledger_must_not_be_zero
-        yield a.code == 0, AS.code_must_not_be_zero
+            yield getattr(a, field) != 0, AccountStatus[f"{field}_must_be_zero"]
+        yield a.ledger == 0, AccountStatus.ledger_must_not_be_zero
+        yield a.code == 0, AccountStatus.code_must_not_be_zero
         if a.flags & A.imported:
             taken = any(a.timestamp == t.timestamp for t in self.transfers.values())
             late = any(a.timestamp <= other.timestamp for other in self.created.values())
-            yield taken or late, AS.imported_event_timestamp_must_not_regress
+            yield taken or late, AccountStatus.imported_event_timestamp_must_not_regress
 
     # Transfers
 
-    def _create_transfer(self, t: Transfer, at: int) -> tuple[int, TS]:
+    def _create_transfer(self, t: Transfer, at: int) -> tuple[int, Status]:
         ends_pending = bool(t.flags & ENDS_PENDING)
         why_not = _first(self._against_transfer(t))
         why_not = why_not or _first(self._against_end(t, at) if ends_pending else self._against_movement(t, at))
-        if why_not is TS.exists:
+        if why_not is Status.exists:
             return self.transfers[t.id].timestamp, why_not
         if why_not:
             return at, why_not
@@ -186,7 +191,7 @@ class ObviousLedger:
             amount = self._amount(t)
             self.transfers[t.id] = msgspec.structs.replace(t, amount=amount, timestamp=timestamp)
         self._remember(self.transfers[t.id])
-        return timestamp, TS.created
+        return timestamp, Status.created
 
     def _remember(self, t: Transfer) -> None:
         for id in (t.debit_account_id, t.credit_account_id):
@@ -202,24 +207,24 @@ class ObviousLedger:
                 self.history.append((id, balance))
 
     def _against_transfer(self, t: Transfer) -> Broken:
-        yield t.flags >= 2 * T.imported, TS.reserved_flag
-        yield t.id == 0, TS.id_must_not_be_zero
-        yield t.id == ID_MAX, TS.id_must_not_be_int_max
+        yield t.flags >= 2 * T.imported, Status.reserved_flag
+        yield t.id == 0, Status.id_must_not_be_zero
+        yield t.id == ID_MAX, Status.id_must_not_be_int_max
         if t.id in self.transfers:
             yield from self._against_existing(t, self.transfers[t.id])
-            yield True, TS.exists
-        yield t.id in self.spent, TS.id_already_failed
+            yield True, Status.exists
+        yield t.id in self.spent, Status.id_already_failed
 
     def _against_existing(self, t: Transfer, e: Transfer) -> Broken:
         for field in ("flags", "pending_id", "timeout"):
-            yield getattr(t, field) != getattr(e, field), TS[f"exists_with_different_{field}"]
+            yield getattr(t, field) != getattr(e, field), Status[f"exists_with_different_{field}"]
         meant = t
         if t.flags & ENDS_PENDING:
             meant = self._filled_in(t)
         elif t.flags & BALANCING and t.amount > e.amount:
             meant = msgspec.structs.replace(t, amount=e.amount)
         for field in ("debit_account_id", "credit_account_id", "amount", *USER_DATA, "ledger", "code"):
-            yield getattr(meant, field) != getattr(e, field), TS[f"exists_with_different_{field}"]
+            yield getattr(meant, field) != getattr(e, field), Status[f"exists_with_different_{field}"]
 
     def _filled_in(self, t: Transfer) -> Transfer:
         """A post or a void with what it left to be as in the pending transfer."""
@@ -232,41 +237,41 @@ class ObviousLedger:
     def _against_movement(self, t: Transfer, at: int) -> Broken:
         for side in ("debit", "credit"):
             id = getattr(t, f"{side}_account_id")
-            yield id == 0, TS[f"{side}_account_id_must_not_be_zero"]
-            yield id == ID_MAX, TS[f"{side}_account_id_must_not_be_int_max"]
-        yield t.debit_account_id == t.credit_account_id, TS.accounts_must_be_different
-        yield t.pending_id != 0, TS.pending_id_must_be_zero
+            yield id == 0, Status[f"{side}_account_id_must_not_be_zero"]
+            yield id == ID_MAX, Status[f"{side}_account_id_must_not_be_int_max"]
+        yield t.debit_account_id == t.credit_account_id, Status.accounts_must_be_different
+        yield t.pending_id != 0, Status.pending_id_must_be_zero
         is_pending = bool(t.flags & T.pending)
-        yield t.timeout != 0 and not is_pending, TS.timeout_reserved_for_pending_transfer
-        yield bool(t.flags & CLOSING) and not is_pending, TS.closing_transfer_must_be_pending
-        yield t.ledger == 0, TS.ledger_must_not_be_zero
-        yield t.code == 0, TS.code_must_not_be_zero
-        yield t.debit_account_id not in self.created, TS.debit_account_not_found
-        yield t.credit_account_id not in self.created, TS.credit_account_not_found
+        yield t.timeout != 0 and not is_pending, Status.timeout_reserved_for_pending_transfer
+        yield bool(t.flags & CLOSING) and not is_pending, Status.closing_transfer_must_be_pending
+        yield t.ledger == 0, Status.ledger_must_not_be_zero
+        yield t.code == 0, Status.code_must_not_be_zero
+        yield t.debit_account_id not in self.created, Status.debit_account_not_found
+        yield t.credit_account_id not in self.created, Status.credit_account_not_found
         dr, cr = self.account(t.debit_account_id), self.account(t.credit_account_id)
-        yield dr.ledger != cr.ledger, TS.accounts_must_have_the_same_ledger
-        yield t.ledger != dr.ledger, TS.transfer_must_have_the_same_ledger_as_accounts
+        yield dr.ledger != cr.ledger, Status.accounts_must_have_the_same_ledger
+        yield t.ledger != dr.ledger, Status.transfer_must_have_the_same_ledger_as_accounts
         if t.flags & T.imported:
             yield from self._against_time(t)
-            yield t.timestamp <= dr.timestamp, TS.imported_event_timestamp_must_postdate_debit_account
-            yield t.timestamp <= cr.timestamp, TS.imported_event_timestamp_must_postdate_credit_account
-            yield t.timeout != 0, TS.imported_event_timeout_must_be_zero
-        yield bool(dr.flags & A.closed), TS.debit_account_already_closed
-        yield bool(cr.flags & A.closed), TS.credit_account_already_closed
+            yield t.timestamp <= dr.timestamp, Status.imported_event_timestamp_must_postdate_debit_account
+            yield t.timestamp <= cr.timestamp, Status.imported_event_timestamp_must_postdate_credit_account
+            yield t.timeout != 0, Status.imported_event_timeout_must_be_zero
+        yield bool(dr.flags & A.closed), Status.debit_account_already_closed
+        yield bool(cr.flags & A.closed), Status.credit_account_already_closed
         amount = self._amount(t)
-        yield is_pending and dr.debits_pending + amount > AMOUNT_MAX, TS.overflows_debits_pending
-        yield is_pending and cr.credits_pending + amount > AMOUNT_MAX, TS.overflows_credits_pending
-        yield dr.debits_posted + amount > AMOUNT_MAX, TS.overflows_debits_posted
-        yield cr.credits_posted + amount > AMOUNT_MAX, TS.overflows_credits_posted
+        yield is_pending and dr.debits_pending + amount > AMOUNT_MAX, Status.overflows_debits_pending
+        yield is_pending and cr.credits_pending + amount > AMOUNT_MAX, Status.overflows_credits_pending
+        yield dr.debits_posted + amount > AMOUNT_MAX, Status.overflows_debits_posted
+        yield cr.credits_posted + amount > AMOUNT_MAX, Status.overflows_credits_posted
         debits = dr.debits_pending + dr.debits_posted + amount
         credits_ = cr.credits_pending + cr.credits_posted + amount
-        yield debits > AMOUNT_MAX, TS.overflows_debits
-        yield credits_ > AMOUNT_MAX, TS.overflows_credits
-        yield (t.timestamp or at) + t.timeout * NS_PER_S > TIMESTAMP_MAX, TS.overflows_timeout
+        yield debits > AMOUNT_MAX, Status.overflows_debits
+        yield credits_ > AMOUNT_MAX, Status.overflows_credits
+        yield (t.timestamp or at) + t.timeout * NS_PER_S > TIMESTAMP_MAX, Status.overflows_timeout
         limited = bool(dr.flags & A.debits_must_not_exceed_credits)
-        yield limited and debits > dr.credits_posted, TS.exceeds_credits
+        yield limited and debits > dr.credits_posted, Status.exceeds_credits
         limited = bool(cr.flags & A.credits_must_not_exceed_debits)
-        yield limited and credits_ > cr.debits_posted, TS.exceeds_debits
+        yield limited and credits_ > cr.debits_posted, Status.exceeds_debits
 
     def _amount(self, t: Transfer) -> int:
         """What a transfer moves: a balancing one, no more than there is to move."""
@@ -281,36 +286,38 @@ class ObviousLedger:
     def _against_time(self, t: Transfer) -> Broken:
         taken = any(t.timestamp == a.timestamp for a in self.created.values())
         late = any(t.timestamp <= other.timestamp for other in self.transfers.values())
-        yield taken or late, TS.imported_event_timestamp_must_not_regress
+        yield taken or late, Status.imported_event_timestamp_must_not_regress
 
     def _against_end(self, t: Transfer, at: int) -> Broken:
         mixed = BALANCING | CLOSING | T.pending
-        yield t.flags & ENDS_PENDING == ENDS_PENDING or bool(t.flags & mixed), TS.flags_are_mutually_exclusive
-        yield t.pending_id == 0, TS.pending_id_must_not_be_zero
-        yield t.pending_id == ID_MAX, TS.pending_id_must_not_be_int_max
-        yield t.pending_id == t.id, TS.pending_id_must_be_different
-        yield t.timeout != 0, TS.timeout_reserved_for_pending_transfer
-        yield t.pending_id not in self.transfers, TS.pending_transfer_not_found
+        yield t.flags & ENDS_PENDING == ENDS_PENDING or bool(t.flags & mixed), Status.flags_are_mutually_exclusive
+        yield t.pending_id == 0, Status.pending_id_must_not_be_zero
+        yield t.pending_id == ID_MAX, Status.pending_id_must_not_be_int_max
+        yield t.pending_id == t.id, Status.pending_id_must_be_different
+        yield t.timeout != 0, Status.timeout_reserved_for_pending_transfer
+        yield t.pending_id not in self.transfers, Status.pending_transfer_not_found
         p = self.transfers[t.pending_id]
-        yield not p.flags & T.pending, TS.pending_transfer_not_pending
+        yield not p.flags & T.pending, Status.pending_transfer_not_pending
         meant = self._filled_in(t)
         for field in ("debit_account_id", "credit_account_id", "ledger", "code"):
-            yield getattr(meant, field) != getattr(p, field), TS[f"pending_transfer_has_different_{field}"]
-        yield meant.amount > p.amount, TS.exceeds_pending_transfer_amount
+            yield getattr(meant, field) != getattr(p, field), Status[f"pending_transfer_has_different_{field}"]
+        yield meant.amount > p.amount, Status.exceeds_pending_transfer_amount
         is_void = bool(t.flags & T.void_pending_transfer)
-        yield is_void and meant.amount != p.amount, TS.pending_transfer_has_different_amount
+        yield is_void and meant.amount != p.amount, Status.pending_transfer_has_different_amount
         yield p.id in self.endings, self.endings.get(p.id)
-        yield 0 < _expiry(p) <= at, TS.pending_transfer_expired
+        yield 0 < _expiry(p) <= at, Status.pending_transfer_expired
         if t.flags & T.imported:
             yield from self._against_time(t)
         for side in ("debit", "credit"):
             closed = self.account(getattr(p, f"{side}_account_id")).flags & A.closed
-            yield bool(closed) and not is_void, TS[f"{side}_account_already_closed"]
+            yield bool(closed) and not is_void, Status[f"{side}_account_already_closed"]
 
     def _end(self, t: Transfer, timestamp: int) -> None:
         self.transfers[t.id] = msgspec.structs.replace(self._filled_in(t), timestamp=timestamp)
         posts = t.flags & T.post_pending_transfer
-        self.endings[t.pending_id] = TS.pending_transfer_already_posted if posts else TS.pending_transfer_already_voided
+        self.endings[t.pending_id] = (
+            Status.pending_transfer_already_posted if posts else Status.pending_transfer_already_voided
+        )
 
     # Reading
 

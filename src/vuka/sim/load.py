@@ -124,6 +124,8 @@ class Load:
         self.participants = [LoadParticipant(f"loadfsp{number:02d}", self) for number in range(participants)]
         self.payer_told: dict[str, str] = {}
         self.payee_told: dict[str, str] = {}
+        self.accepted: set[str] = set()
+        """Transfers whose POST the hub has answered 202."""
         self.resent = 0
         self.refused = 0
         self.goes_on = True
@@ -131,6 +133,7 @@ class Load:
         self._latencies: list[float] = []
         self._measures = False
         self._quiet = asyncio.Event()
+        self._one_ended = asyncio.Event()
         self._headers: dict[tuple[str, str, str], tuple[int, list[tuple[str, str]]]] = {}
         self._pairs = cycle(
             [(payer, payee) for payer in self.participants for payee in self.participants if payer is not payee]
@@ -165,6 +168,12 @@ class Load:
         self.goes_on = False
         await self.finish()
         return self._report(elapsed, cpu_seconds)
+
+    async def until_ended(self, count: int) -> None:
+        """Waits until ``count`` transfers have ended."""
+        while len(self.payer_told) < count:
+            self._one_ended.clear()
+            await self._one_ended.wait()
 
     async def finish(self) -> None:
         """Waits for what is under way; asks the hub about what has not ended in time."""
@@ -257,8 +266,11 @@ class Load:
         elif end != "RESERVED":
             self._ended(transfer_id, end)
 
-    def hear_error(self, participant: LoadParticipant, transfer_id: str, _body: bytes) -> None:
+    def hear_error(self, participant: LoadParticipant, transfer_id: str, body: bytes) -> None:
         """The hub's PUT …/error: the transfer has ended without money."""
+        if b'"3208"' in body:
+            # The answer to a question that overtook its POST: that is still being sent.
+            return
         under = self._under.get(transfer_id)
         if under is not None and under.payer is participant:
             self.refused += 1
@@ -269,6 +281,7 @@ class Load:
     def _ended(self, transfer_id: str, end: str) -> None:
         under = self._under.pop(transfer_id)
         self.payer_told[transfer_id] = end
+        self._one_ended.set()
         if self._measures and end == "COMMITTED":
             self._latencies.append(time.perf_counter() - under.started)
         if self.goes_on:
@@ -290,6 +303,8 @@ class Load:
 
         def answered(answer: Response | TransportError) -> None:
             if isinstance(answer, Response) and answer.status < 300:
+                if request.method == "POST" and request.body is not None:
+                    self.accepted.add(request.body[_ID_START:_ID_END].decode())
                 return
             if isinstance(answer, Response) and answer.status != 503:
                 self.refused += 1
