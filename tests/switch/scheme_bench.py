@@ -23,7 +23,7 @@ from vuka.ledger.sql import SqlLedger
 from vuka.money import Amount, Currency, parse_decimal
 from vuka.store import Tx
 from vuka.store.sqlite import Database
-from vuka.switch import accounts, funds, lookup, participants, scheme, transfers
+from vuka.switch import accounts, funds, lookup, participants, quotes, scheme, transfers, undelivered
 from vuka.switch.directory import HEADROOM, POSITION, SETTLEMENT, Directory, DirectoryCache
 from vuka.switch.headroom import create_or_raise, recall_shortfalls
 from vuka.switch.work import Command, Notice, Outcome, Work
@@ -44,6 +44,10 @@ _HANDLERS: dict[type[Command], Callable[..., Sequence[Outcome]]] = {
         (transfers.fulfil, transfers.FulfilTransfer, transfers.AbortTransfer),
         (transfers.expire, transfers.ExpireTransfers),
         (transfers.get, transfers.GetTransfer),
+        (quotes.request, quotes.RequestQuote),
+        (quotes.answer, quotes.AnswerQuote, quotes.DeclineQuote),
+        (quotes.get, quotes.GetQuote),
+        (undelivered.report, undelivered.ReportUndelivered),
     )
     for command in commands
 }

@@ -41,6 +41,11 @@ from vuka.store import Row, Tx, Value
 _ACCOUNT_IMPORTED: Final = int(AccountFlags.imported)
 _TRANSFER_IMPORTED: Final = int(TransferFlags.imported)
 
+_BOTH_SIDES: Final = int(AccountFilterFlags.debits | AccountFilterFlags.credits)
+# The complement of an IntFlag holds only its named flags, so it can't find what is none of them: a bound does.
+_ACCOUNT_FILTER_FLAGS_MAX: Final = 2 * int(AccountFilterFlags.reversed) - 1
+_QUERY_FILTER_FLAGS_MAX: Final = 2 * int(QueryFilterFlags.reversed) - 1
+
 _CLOCK: Final = """
 SELECT (SELECT MAX(timestamp) FROM ledger_account),
        (SELECT MAX(timestamp) FROM ledger_transfer),
@@ -410,18 +415,16 @@ def _id(value: int) -> bytes:
 
 
 def _is_valid_account_filter(wanted: AccountFilter) -> bool:
-    flags = AccountFilterFlags
-    sides = flags.debits | flags.credits
     return (
         wanted.account_id not in (0, ID_MAX)
         and _is_valid_range(wanted)
-        and wanted.flags & sides != 0
-        and wanted.flags & ~(sides | flags.reversed) == 0
+        and wanted.flags & _BOTH_SIDES != 0
+        and 0 <= wanted.flags <= _ACCOUNT_FILTER_FLAGS_MAX
     )
 
 
 def _is_valid_query_filter(wanted: QueryFilter) -> bool:
-    return _is_valid_range(wanted) and wanted.flags & ~QueryFilterFlags.reversed == 0
+    return _is_valid_range(wanted) and 0 <= wanted.flags <= _QUERY_FILTER_FLAGS_MAX
 
 
 def _is_valid_range(wanted: AccountFilter | QueryFilter) -> bool:
@@ -435,7 +438,8 @@ def _is_valid_range(wanted: AccountFilter | QueryFilter) -> bool:
 
 def _conditions(wanted: AccountFilter | QueryFilter) -> tuple[list[str], list[Value]]:
     """What both kinds of filter say of the timestamp and the user data of ``t``, as SQL and its parameters."""
-    if wanted.user_data_64 >> 64 or wanted.user_data_32 >> 32:
+    ledger = wanted.ledger if isinstance(wanted, QueryFilter) else 0
+    if wanted.user_data_64 >> 64 or (wanted.user_data_32 | ledger) >> 32 or wanted.code >> 16:
         raise FieldError(f"a number does not fit its field: {wanted}")
     conditions = ["t.timestamp BETWEEN ? AND ?"]
     values: list[Value] = [wanted.timestamp_min, wanted.timestamp_max or TIMESTAMP_MAX]

@@ -77,6 +77,8 @@ class _Under(msgspec.Struct):
     started: float
     payer: LoadParticipant
     payee: LoadParticipant
+    answer: bytes = b""
+    """What the payee answered: a POST that comes twice is answered twice the same (FSPIOP API 1.1 §3.2.5)."""
 
 
 class LoadParticipant:
@@ -247,12 +249,13 @@ class Load:
         under = self._under.get(transfer_id)
         if under is None:
             return
-        state = "RESERVED" if self.reserve_first else "COMMITTED"
-        completed = format_datetime_ms(now_ms())
-        answer = (
-            f'{{"transferState":"{state}","fulfilment":"{FULFILMENT}","completedTimestamp":"{completed}"}}'
-        ).encode()
-        self._send("PUT", f"/transfers/{transfer_id}", payee.name, under.payer.name, answer)
+        if not under.answer:
+            state = "RESERVED" if self.reserve_first else "COMMITTED"
+            completed = format_datetime_ms(now_ms())
+            under.answer = (
+                f'{{"transferState":"{state}","fulfilment":"{FULFILMENT}","completedTimestamp":"{completed}"}}'
+            ).encode()
+        self._send("PUT", f"/transfers/{transfer_id}", payee.name, under.payer.name, under.answer)
 
     def hear(self, participant: LoadParticipant, transfer_id: str, end: str) -> None:
         """The hub's PUT: the end, for the payer; a confirmation, for the payee."""
@@ -268,8 +271,8 @@ class Load:
 
     def hear_error(self, participant: LoadParticipant, transfer_id: str, body: bytes) -> None:
         """The hub's PUT …/error: the transfer has ended without money."""
-        if b'"3208"' in body:
-            # The answer to a question that overtook its POST: that is still being sent.
+        if b'"3208"' in body or b'"3106"' in body:
+            # Not an end: the answer to a question that overtook its POST, or a word about a message of its own.
             return
         under = self._under.get(transfer_id)
         if under is not None and under.payer is participant:

@@ -30,6 +30,7 @@ from vuka.sim.server import Answer, Inquiry, Server
 
 SEND_ATTEMPTS_MAX: Final = 8
 RETRY_FIRST_SECONDS: Final = 0.1
+MODIFIED_REQUEST: Final = "3106"
 QUOTE_VALID_MS: Final = 60_000
 
 
@@ -179,6 +180,7 @@ class Participant:
         self._waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._terms: dict[str, _Terms] = {}
         self._reserved: dict[str, _Reserved] = {}
+        self._answers: dict[str, dict[str, str]] = {}
         self._answered: dict[str, str] = {}
         self.on_change: Callable[[Payment], None] | None = None
 
@@ -433,6 +435,9 @@ class Participant:
         if is_error:
             information = body["errorInformation"]
             told.append(f"ERROR {information['errorCode']} {information['errorDescription']}")
+            if information["errorCode"] == MODIFIED_REQUEST:
+                # That is about a message of this participant's own, not about how the transfer ended.
+                return
             self._settle(transfer_id, "ABORTED")
             self._wake(path + "/error", body)
             return
@@ -515,6 +520,11 @@ class Participant:
         if self.conduct is Conduct.ABORTS or terms is None or not _agrees(transfer, terms):
             await self._answer("transfers", path + "/error", _error("5104", "Payee rejected transaction"), source)
             return
+        earlier = self._answers.get(transfer_id)
+        if earlier is not None:
+            # It came again: it is answered the same again, or the hub would take the second for a changed one.
+            await self._answer("transfers", path, earlier, source)
+            return
         if transfer_id not in self._reserved:
             self._reserved[transfer_id] = _Reserved(terms.customer, terms.currency, terms.receives)
         fulfilment = terms.fulfilment
@@ -525,6 +535,7 @@ class Participant:
             "fulfilment": fulfilment,
             "completedTimestamp": format_datetime_ms(now_ms()),
         }
+        self._answers[transfer_id] = dict(body)
         if self.conduct is Conduct.WRONG_SOURCE:
             await self._answer("transfers", path, body, source, claimed=source)
             return
