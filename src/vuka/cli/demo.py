@@ -171,7 +171,7 @@ class _Scene:
         for payer, payee, what, payment in self.rows:
             table.add_row(
                 payer,
-                payment.payee_name or payee,
+                payee,
                 str(Amount(Currency(payment.currency), payment.amount)),
                 _end(payment) if payment.state in (PaymentState.COMMITTED, PaymentState.ABORTED) else payment.state,
                 *(f"{ms:.0f} ms" if ms else "" for ms in (payment.lookup_ms, payment.quote_ms, payment.transfer_ms)),
@@ -242,7 +242,7 @@ async def _one(cast: Cast, scene: _Scene, chance: random.Random, special: str) -
     await asyncio.sleep(0)
     for transfer_id in set(payer.payments) - before:
         what = {"liquidity": "more than its liquidity", "timeout": "the payee is silent"}.get(special, "")
-        scene.rows.append((payer.name, other.name, what, payer.payments[transfer_id]))
+        scene.rows.append((payer.name, payee.name, what, payer.payments[transfer_id]))
     try:
         payment = await paying
     finally:

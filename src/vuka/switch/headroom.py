@@ -126,15 +126,18 @@ def _moved(work: Work, recalls: Sequence[Transfer]) -> dict[int, int]:
     return {transfer.id: taken.get(transfer.id, 0) for transfer in recalls}
 
 
-def refusal(participant: Participant, currency: str, amount: int, ledger: dict[int, LedgerAccount]) -> FspiopError:
+def refusal(
+    participant: Participant, currency: str, amount: int, ledger: dict[int, LedgerAccount], *, reserved_since: int = 0
+) -> FspiopError:
     """The error for a payment beyond the headroom: liquidity is named first, as in the reference (4001 before 4200).
 
-    ``ledger`` holds the participant's position, headroom and liquidity accounts.
+    ``ledger`` holds the participant's position, headroom and liquidity accounts; ``reserved_since`` is how much of that
+    position (minor units) was reserved only after the payment had been refused.
     """
     position = participant.accounts[currency, POSITION]
     headroom = participant.accounts[currency, HEADROOM]
     liquidity = participant.accounts[currency, SETTLEMENT]
-    used = chart.position_value(ledger[position.ledger_account_id], ledger[headroom.ledger_account_id])
+    used = chart.position_value(ledger[position.ledger_account_id], ledger[headroom.ledger_account_id]) - reserved_since
     cover = chart.liquidity_cover(ledger[liquidity.ledger_account_id])
     cap = position.net_debit_cap or 0
     code = ErrorCode.PAYER_LIMIT_ERROR
