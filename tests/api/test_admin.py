@@ -179,7 +179,7 @@ def test_the_version_of_a_participant_is_declared(client: TestClient, dfsp: str)
         ("POST", "/accounts/1", movement()),
         (
             "PUT",
-            f"/accounts/1/transfers/{new_transfer_id()[1]}",
+            "/accounts/1/transfers/6f1f7c4e-58a2-4a6b-9d6c-0b8f3f2a1c5d",
             {"action": "recordFundsOutCommit", "reason": "paid"},
         ),
         ("GET", "/endpoints", None),

@@ -67,6 +67,10 @@ class _TooLargeError(Exception):
     """The body is larger than the hub reads."""
 
 
+class _GoneError(Exception):
+    """The client went away in the middle of its request: what came of it is no message."""
+
+
 class FspiopApi:
     """The ASGI application of the participants' API."""
 
@@ -112,6 +116,8 @@ class FspiopApi:
             )
         try:
             body = await self._read(receive)
+        except _GoneError:
+            return 499
         except _TooLargeError:
             raise FspiopError(ErrorCode.TOO_LARGE_PAYLOAD, f"more than {self._body_bytes_max} bytes") from None
         headers = Headers.from_asgi(scope["headers"])
@@ -140,6 +146,8 @@ class FspiopApi:
 
     async def _read(self, receive: Receive) -> bytes:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _GoneError
         body: bytes = message.get("body", b"")
         if not message.get("more_body", False):
             if len(body) > self._body_bytes_max:
@@ -149,6 +157,8 @@ class FspiopApi:
         size = len(body)
         while message.get("more_body", False):
             message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _GoneError
             part: bytes = message.get("body", b"")
             size += len(part)
             if size > self._body_bytes_max:

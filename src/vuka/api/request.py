@@ -14,6 +14,9 @@ from vuka.switch.work import Header, Inbound
 
 M = TypeVar("M", bound=Message)
 
+SECRET_HEADERS: Final = frozenset(("authorization", "proxy-authorization", "cookie"))
+"""What lets somebody speak for a participant is neither passed on nor written down."""
+
 TRACE_HEADERS: Final = ("traceparent", "tracestate", "baggage")
 
 
@@ -52,7 +55,7 @@ def make_inbound(request: Request, ids: tuple[str, ...]) -> Inbound:
         message_id=request.message_id,
         method=request.method,
         path=request.path,
-        headers=request.headers.pairs,
+        headers=tuple(pair for pair in request.headers.pairs if pair[0].lower() not in SECRET_HEADERS),
         body=request.body,
         source=checked.source,
         destination=checked.destination,

@@ -31,7 +31,7 @@ from vuka.store import Tx
 from vuka.store.sqlite import Database, SqliteTx
 from vuka.switch import transfers, undelivered
 from vuka.switch.directory import Directory, DirectoryCache
-from vuka.switch.work import Command, Inbound, Notice, Outcome, Work
+from vuka.switch.work import Command, Inbound, Notice, Outcome, Work, in_declared_version
 
 log: Final = structlog.get_logger("vuka.engine")
 
@@ -216,7 +216,7 @@ class Engine:
         sent = tuple(
             make_outgoing(
                 notice,
-                self._wire.compose(notice, now_ms),
+                self._wire.compose(in_declared_version(notice, self._directory), now_ms),
                 message_id=self._keys.next(now_ms),
                 now_ms=now_ms,
                 durable=False,

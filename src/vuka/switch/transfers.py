@@ -711,7 +711,7 @@ def _notify(
             ids=(wire_id,),
             body=body,
             deadline_ms=work.now_ms + work.scheme.result_deadline_seconds * 1000,
-            version=participant.fspiop_version or version,
+            version=version,
             trace=inbound.trace if inbound is not None else (),
         )
     )

@@ -186,7 +186,15 @@ class Work:
 
     def notify(self, notice: Notice) -> None:
         """Has the hub owe this message. It is sent if, and only if, the batch commits."""
-        self.notices.append(notice)
+        self.notices.append(in_declared_version(notice, self.directory))
+
+
+def in_declared_version(notice: Notice, directory: Directory) -> Notice:
+    """The notice in the version that its receiver has declared, where it has; what it is to forward keeps its own."""
+    receiver = directory.get(notice.to)
+    if receiver is None or receiver.fspiop_version is None:
+        return notice
+    return msgspec.structs.replace(notice, version=receiver.fspiop_version)
 
 
 Handler: TypeAlias = Callable[[Work, Sequence[Command]], Sequence[Outcome]]
