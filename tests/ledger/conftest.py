@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.ledger.engines import FACTORIES, Engine
+from tests.ledger.engines import FACTORIES, QUICK, Engine
 
 
-@pytest.fixture(params=["sql-memory"])
+@pytest.fixture(params=QUICK)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    """An empty ledger, in memory; with ``indirect`` parameters, of any engine of `FACTORIES`."""
+    """An empty ledger, of each quick engine; with ``indirect`` parameters, of any of `FACTORIES`."""
     engine = FACTORIES[request.param](tmp_path)
     yield engine
     engine.close()

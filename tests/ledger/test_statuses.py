@@ -5,13 +5,12 @@ The tables are in the order of the enumerations, which is the order of precedenc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 import pytest
-from tests.ledger.engines import FACTORIES, QUICK, Engine
+from tests.ledger.engines import Engine
 from tests.ledger.events import (
     CODE,
     LEDGER,
@@ -89,14 +88,6 @@ NEW: Final = 1_000
 """From here on no id has been used."""
 
 HALF: Final = 2**62
-
-
-@pytest.fixture(params=QUICK)
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    """An empty ledger, of each engine."""
-    engine = FACTORIES[request.param](tmp_path)
-    yield engine
-    engine.close()
 
 
 @pytest.fixture

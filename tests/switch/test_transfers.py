@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.switch.scheme_bench import SchemeBench, new_transfer_id
+from tests.switch.scheme_bench import SchemeBench
 from tests.switch.wire import (
     CONDITION,
     EXPIRY_MS,
@@ -29,6 +29,7 @@ from vuka.config import Scheme
 from vuka.errors import ErrorCode, is_known_group
 from vuka.ids import HUB, FspId, format_ulid, parse_id
 from vuka.money import AMOUNT_MAX, Amount, Currency
+from vuka.switch import accounts
 from vuka.switch.directory import HUB_ON_US, POSITION
 from vuka.switch.participants import CreateParticipant, SetAccountActive, SetParticipantActive, SetParticipantVersion
 from vuka.switch.transfers import (
@@ -110,14 +111,6 @@ def history(hub: SchemeBench, command: PrepareTransfer) -> list[str]:
 def positions(hub: SchemeBench) -> tuple[str, str]:
     """Of payer and payee, in USD."""
     return hub.position(PAYER, "USD"), hub.position(PAYEE, "USD")
-
-
-def is_unknown(hub: SchemeBench, command: PrepareTransfer) -> bool:
-    return not hub.read(
-        lambda tx, _ledger, _directory: tx.query(
-            "SELECT 1 FROM transfer WHERE transfer_id = ?", (command.transfer_id,)
-        )
-    )
 
 
 def deactivate(hub: SchemeBench, name: str) -> None:
@@ -624,3 +617,863 @@ def test_the_id_of_a_movement_of_funds_is_taken(hub: SchemeBench) -> None:
     movement = hub.funds_in(PAYER, "1 USD")
     hub.accept(movement)
     assert after(hub, prepare(hub, "1 USD", wire_id=movement.wire_id)) == [f"payerfsp: ERROR {MODIFIED}"]
+
+
+# --- fulfil: COMMITTED ------------------------------------------------------------------------------------------
+
+
+def test_a_commit_moves_the_amount_from_payer_to_payee(
+    hub: SchemeBench, ten: PrepareTransfer, committed: FulfilTransfer
+) -> None:
+    assert (state(hub, ten), positions(hub)) == (State.COMMITTED, ("10", "-10"))
+
+
+def test_a_commit_gives_the_payer_the_payees_bytes(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    answer = fulfil(hub, ten)
+    hub.accept(answer)
+    notice = hub.take_notices()[0]
+    assert (notice.to, notice.action, notice.ids, notice.body) == (
+        PAYER,
+        Action.PUT,
+        (ten.message.resource_id,),
+        Forward(answer.message),
+    )
+
+
+def test_a_commit_is_confirmed_to_the_payee(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    assert after(hub, fulfil(hub, ten)) == [
+        "payerfsp: PUT from payeefsp",
+        "payeefsp: PUT COMMITTED with fulfilment",
+    ]
+
+
+def test_a_commit_is_not_confirmed_where_the_scheme_says_so(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.rules = Scheme(confirm_to_payee=False)
+    assert after(hub, fulfil(hub, ten)) == ["payerfsp: PUT from payeefsp"]
+
+
+def test_a_commit_is_stamped_with_the_open_settlement_window(
+    hub: SchemeBench, ten: PrepareTransfer, committed: FulfilTransfer
+) -> None:
+    assert hub.transfer(ten.transfer_id).settlement_window_id == hub.directory.open_window_id
+
+
+def test_a_commit_keeps_its_fulfilment_and_its_time(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.advance(1_234)
+    hub.accept(fulfil(hub, ten))
+    transfer = hub.transfer(ten.transfer_id)
+    assert (transfer.fulfilment, transfer.completed_ms, transfer.error_code) == (FULFILMENT, hub.now_ms, None)
+
+
+def test_a_committed_transfer_went_through_its_states_in_order(
+    hub: SchemeBench, ten: PrepareTransfer, committed: FulfilTransfer
+) -> None:
+    assert history(hub, ten) == ["RECEIVED_PREPARE", "RESERVED", "RECEIVED_FULFIL", "COMMITTED"]
+
+
+def test_a_commit_leaves_the_payers_headroom_as_it_was_reserved(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    reserved_headroom = hub.available(PAYER, "USD")
+    hub.accept(fulfil(hub, ten))
+    assert (reserved_headroom, hub.available(PAYER, "USD"), hub.available(PAYEE, "USD")) == ("990", "990", "110")
+
+
+def test_a_commit_in_the_last_millisecond_is_in_time(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.advance(EXPIRY_MS - 1)
+    hub.accept(fulfil(hub, ten))
+    assert state(hub, ten) is State.COMMITTED
+
+
+def test_a_1_0_payee_may_commit(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.accept(fulfil(hub, ten, version="1.0"))
+    assert state(hub, ten) is State.COMMITTED
+
+
+def test_names_in_the_headers_of_an_answer_are_not_case_sensitive(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.accept(fulfil(hub, ten, source="PayeeFSP", destination="PayerFSP"))
+    assert state(hub, ten) is State.COMMITTED
+
+
+# --- fulfil: RESERVED -------------------------------------------------------------------------------------------
+
+
+def test_reserved_commits(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.accept(reserved(hub, ten))
+    assert (state(hub, ten), positions(hub)) == (State.COMMITTED, ("10", "-10"))
+
+
+def test_reserved_is_told_to_the_payer_by_the_hub_and_to_the_payee_by_patch(
+    hub: SchemeBench, ten: PrepareTransfer
+) -> None:
+    assert after(hub, reserved(hub, ten)) == [
+        "payerfsp: PUT COMMITTED with fulfilment",
+        "payeefsp: PATCH COMMITTED",
+    ]
+
+
+def test_reserved_gives_the_payer_the_fulfilment_and_the_hubs_time(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.advance(777)
+    hub.accept(reserved(hub, ten))
+    notice = hub.take_notices()[0]
+    assert (notice.source, notice.body) == (HUB, TransferBody("COMMITTED", hub.now_ms, FULFILMENT))
+
+
+def test_the_patch_carries_the_hubs_time_and_no_fulfilment(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.advance(777)
+    hub.accept(reserved(hub, ten))
+    notice = hub.take_notices()[1]
+    assert (notice.source, notice.body) == (HUB, TransferBody("COMMITTED", hub.now_ms, None))
+
+
+def test_reserved_is_told_to_each_side_in_its_own_version(hub: SchemeBench) -> None:
+    command = prepare(hub, "10 USD", version="1.0", answer_version="1.1")
+    hub.accept(command)
+    hub.take_notices()
+    hub.accept(reserved(hub, command, version="2.0"))
+    assert [(notice.to, notice.version) for notice in hub.take_notices()] == [(PAYER, "1.1"), (PAYEE, "2.0")]
+
+
+def test_a_declared_version_goes_before_the_one_of_a_message(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.accept(SetParticipantVersion(name=FspId(PAYER), version="2.0"))
+    hub.accept(reserved(hub, ten))
+    assert hub.take_notices()[0].version == "2.0"
+
+
+def test_reserved_in_1_0_is_ignored(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    assert after(hub, reserved(hub, ten, version="1.0")) == []
+    assert (state(hub, ten), positions(hub)) == (State.RESERVED, ("10", "0"))
+
+
+def test_after_an_ignored_reserved_the_payee_may_still_commit(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.accept(reserved(hub, ten, version="1.0"))
+    hub.accept(fulfil(hub, ten, version="1.0"))
+    assert state(hub, ten) is State.COMMITTED
+
+
+def test_after_an_ignored_reserved_the_transfer_expires(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.accept(reserved(hub, ten, version="1.0"))
+    hub.advance(EXPIRY_MS)
+    assert after(hub, ExpireTransfers()) == [f"payerfsp: ERROR {EXPIRED}", f"payeefsp: ERROR {EXPIRED}"]
+
+
+# --- fulfil: who may answer -------------------------------------------------------------------------------------
+
+
+def test_an_answer_to_an_unknown_transfer_is_refused_with_2001(hub: SchemeBench) -> None:
+    unheard_of = prepare(hub, "10 USD")
+    not_found = "2001 Internal server error - transfer not found"
+    assert after(hub, fulfil(hub, unheard_of), reserved(hub, unheard_of), abort(hub, unheard_of)) == [
+        f"payeefsp: ERROR {not_found}",
+        f"payeefsp: ERROR {not_found}",
+        f"payeefsp: ERROR {not_found}",
+    ]
+
+
+def test_an_answer_to_a_movement_of_funds_is_refused_like_an_unknown_transfer(hub: SchemeBench) -> None:
+    withdrawal = hub.funds_out(PAYEE, "50 USD")
+    hub.accept(withdrawal)
+    answer = fulfil(hub, prepare(hub, "50 USD", wire_id=withdrawal.wire_id))
+    assert after(hub, answer) == ["payeefsp: ERROR 2001 Internal server error - transfer not found"]
+    assert state(hub, answer) is State.RESERVED
+
+
+SOURCE_IS_NOT_PAYEE = f"{VALIDATION}FSPIOP-Source header should match Payee FSP"
+ANSWERS = ("fulfil", "reserved", "abort")
+
+
+def answer_of(kind: str, hub: SchemeBench, prepared: PrepareTransfer, **fields: str | None) -> Command:
+    """One of the three answers of a payee."""
+    made: dict[str, Command] = {
+        "fulfil": fulfil(hub, prepared, **fields),  # type: ignore[arg-type]
+        "reserved": reserved(hub, prepared, **fields),
+        "abort": abort(hub, prepared, **fields),  # type: ignore[arg-type]
+    }
+    return made[kind]
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+@pytest.mark.parametrize("source", [OTHER, PAYER])
+def test_an_answer_from_anybody_but_the_payee_is_refused(
+    hub: SchemeBench, ten: PrepareTransfer, kind: str, source: str
+) -> None:
+    assert after(hub, answer_of(kind, hub, ten, source=source)) == [f"{source}: ERROR {SOURCE_IS_NOT_PAYEE}"]
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_an_answer_from_anybody_but_the_payee_changes_nothing(
+    hub: SchemeBench, ten: PrepareTransfer, kind: str
+) -> None:
+    before = hub.transfer(ten.transfer_id)
+    hub.accept(answer_of(kind, hub, ten, source=OTHER))
+    assert (hub.transfer(ten.transfer_id), positions(hub)) == (before, ("10", "0"))
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_an_answer_from_anybody_but_the_payee_changes_nothing_that_is_committed(
+    hub: SchemeBench, ten: PrepareTransfer, committed: FulfilTransfer, kind: str
+) -> None:
+    before = hub.transfer(ten.transfer_id)
+    hub.accept(answer_of(kind, hub, ten, source=OTHER))
+    assert (hub.transfer(ten.transfer_id), positions(hub)) == (before, ("10", "-10"))
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_after_anothers_answer_the_payees_own_is_the_first(hub: SchemeBench, ten: PrepareTransfer, kind: str) -> None:
+    hub.accept(answer_of(kind, hub, ten, source=OTHER))
+    hub.accept(fulfil(hub, ten))
+    assert state(hub, ten) is State.COMMITTED
+
+
+def test_an_unknown_sender_of_an_answer_has_nowhere_to_be_told(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    assert after(hub, fulfil(hub, ten, source="stranger")) == []
+
+
+# --- fulfil: an answer that is not valid ends the transfer ------------------------------------------------------
+
+DESTINATION_IS_NOT_PAYER = f"{VALIDATION}FSPIOP-Destination header should match Payer FSP"
+
+
+@pytest.mark.parametrize("destination", [OTHER, None], ids=["another", "none"])
+def test_a_wrong_destination_aborts_and_tells_both(
+    hub: SchemeBench, ten: PrepareTransfer, destination: str | None
+) -> None:
+    assert after(hub, fulfil(hub, ten, destination=destination)) == [
+        f"payerfsp: ERROR {DESTINATION_IS_NOT_PAYER}",
+        f"payeefsp: ERROR {DESTINATION_IS_NOT_PAYER}",
+    ]
+    assert (state(hub, ten), positions(hub)) == (State.ABORTED_ERROR, ("0", "0"))
+
+
+def test_a_wrong_destination_of_reserved_is_told_the_payee_by_patch_too(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    assert after(hub, reserved(hub, ten, destination=OTHER))[2:] == [
+        f"payeefsp: PATCH ABORTED, {caused(DESTINATION_IS_NOT_PAYER)}"
+    ]
+
+
+def test_a_wrong_destination_of_an_error_aborts_all_the_same(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.accept(abort(hub, ten, destination=OTHER))
+    assert (state(hub, ten), positions(hub)) == (State.ABORTED_ERROR, ("0", "0"))
+
+
+@pytest.mark.parametrize(
+    "fulfilment",
+    [
+        None,
+        "",
+        base64url(bytes(32)),
+        base64url(PREIMAGE[:31]),
+        base64url(PREIMAGE + b"\0"),
+        FULFILMENT + "=",
+        FULFILMENT[:-1],
+        FULFILMENT[:20] + "*" + FULFILMENT[20:],
+        FULFILMENT[:-1] + chr(ord(FULFILMENT[-1]) + 1),
+    ],
+    ids=["missing", "empty", "another", "31 bytes", "33 bytes", "padded", "cut", "foreign letter", "spare bits"],
+)
+@pytest.mark.parametrize("answer", ["COMMITTED", "RESERVED"])
+def test_a_fulfilment_that_does_not_fulfil_aborts(
+    hub: SchemeBench, ten: PrepareTransfer, fulfilment: str | None, answer: str
+) -> None:
+    hub.accept(fulfil(hub, ten, state=answer, fulfilment=fulfilment))
+    assert (state(hub, ten), positions(hub)) == (State.ABORTED_ERROR, ("0", "0"))
+
+
+def test_an_invalid_fulfilment_is_told_to_both(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    assert after(hub, fulfil(hub, ten, fulfilment=base64url(bytes(32)))) == [
+        f"payerfsp: ERROR {INVALID_FULFILMENT}",
+        f"payeefsp: ERROR {INVALID_FULFILMENT}",
+    ]
+
+
+def test_an_invalid_fulfilment_of_reserved_is_told_the_payee_by_patch_too(
+    hub: SchemeBench, ten: PrepareTransfer
+) -> None:
+    assert after(hub, reserved(hub, ten, fulfilment=None)) == [
+        f"payerfsp: ERROR {INVALID_FULFILMENT}",
+        f"payeefsp: ERROR {INVALID_FULFILMENT}",
+        f"payeefsp: PATCH ABORTED, {caused(INVALID_FULFILMENT)}",
+    ]
+
+
+def test_a_fulfilment_that_did_not_fulfil_is_not_kept(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.accept(fulfil(hub, ten, fulfilment=base64url(bytes(32))))
+    assert hub.transfer(ten.transfer_id).fulfilment is None
+
+
+def test_a_transfer_aborted_for_its_answer_went_through_its_states_in_order(
+    hub: SchemeBench, ten: PrepareTransfer
+) -> None:
+    hub.accept(fulfil(hub, ten, fulfilment=None))
+    assert history(hub, ten) == ["RECEIVED_PREPARE", "RESERVED", "RECEIVED_ERROR", "ABORTED_ERROR"]
+
+
+def test_after_an_invalid_fulfilment_the_right_one_is_a_modified_request(
+    hub: SchemeBench, ten: PrepareTransfer
+) -> None:
+    hub.accept(fulfil(hub, ten, fulfilment=base64url(bytes(32))))
+    assert after(hub, fulfil(hub, ten)) == [f"payeefsp: ERROR {MODIFIED}"]
+    assert state(hub, ten) is State.ABORTED_ERROR
+
+
+def test_the_fulfilment_of_another_transfer_does_not_fulfil(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    secret = bytes(reversed(PREIMAGE))
+    other = prepare(hub, "20 USD", condition=condition_of(secret))
+    hub.accept(other)
+    hub.accept(fulfil(hub, ten, fulfilment=base64url(secret)))
+    hub.accept(fulfil(hub, other, fulfilment=base64url(secret)))
+    assert (state(hub, ten), state(hub, other), positions(hub)) == (
+        State.ABORTED_ERROR,
+        State.COMMITTED,
+        ("20", "-20"),
+    )
+
+
+def test_aborted_by_put_is_ignored(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    assert after(hub, fulfil(hub, ten, state="ABORTED", fulfilment=None)) == []
+    assert (state(hub, ten), positions(hub)) == (State.RESERVED, ("10", "0"))
+
+
+def test_after_an_ignored_aborted_the_payee_may_still_answer(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.accept(fulfil(hub, ten, state="ABORTED", fulfilment=None))
+    hub.accept(fulfil(hub, ten))
+    assert state(hub, ten) is State.COMMITTED
+
+
+def test_any_other_state_in_an_answer_is_refused_and_changes_nothing(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    assert after(hub, fulfil(hub, ten, state="RECEIVED")) == [
+        f"payeefsp: ERROR {VALIDATION}transferState should be COMMITTED or RESERVED"
+    ]
+    assert state(hub, ten) is State.RESERVED
+
+
+# --- fulfil: too late -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def overdue(hub: SchemeBench, ten: PrepareTransfer) -> PrepareTransfer:
+    """`ten`, past its expiration, before the timer has come."""
+    hub.advance(EXPIRY_MS)
+    return ten
+
+
+def test_a_commit_past_the_expiration_is_refused_with_3303(hub: SchemeBench, overdue: PrepareTransfer) -> None:
+    assert after(hub, fulfil(hub, overdue)) == [f"payeefsp: ERROR {EXPIRED}"]
+
+
+def test_a_commit_past_the_expiration_moves_nothing(hub: SchemeBench, overdue: PrepareTransfer) -> None:
+    hub.accept(fulfil(hub, overdue))
+    assert (state(hub, overdue), positions(hub)) == (State.RESERVED, ("10", "0"))
+
+
+def test_reserved_past_the_expiration_is_told_by_patch_too(hub: SchemeBench, overdue: PrepareTransfer) -> None:
+    assert after(hub, reserved(hub, overdue)) == [
+        f"payeefsp: ERROR {EXPIRED}",
+        f"payeefsp: PATCH ABORTED, {caused(EXPIRED)}",
+    ]
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_after_a_late_answer_the_timer_ends_it_and_tells_both(
+    hub: SchemeBench, overdue: PrepareTransfer, kind: str
+) -> None:
+    hub.accept(answer_of(kind, hub, overdue))
+    assert after(hub, ExpireTransfers()) == [f"payerfsp: ERROR {EXPIRED}", f"payeefsp: ERROR {EXPIRED}"]
+
+
+def test_an_error_past_the_expiration_is_refused_with_3303(hub: SchemeBench, overdue: PrepareTransfer) -> None:
+    assert after(hub, abort(hub, overdue)) == [f"payeefsp: ERROR {EXPIRED}"]
+
+
+def test_a_resend_of_a_late_answer_is_ignored_until_the_timer_has_come(
+    hub: SchemeBench, overdue: PrepareTransfer
+) -> None:
+    late = fulfil(hub, overdue)
+    hub.accept(late)
+    assert after(hub, late) == []
+
+
+def test_a_resend_of_a_late_answer_is_told_the_end(hub: SchemeBench, overdue: PrepareTransfer) -> None:
+    late = fulfil(hub, overdue)
+    hub.accept(late)
+    hub.expire()
+    assert after(hub, late) == [f"payeefsp: PUT ABORTED, {caused(EXPIRED)}"]
+
+
+def test_an_invalid_fulfilment_is_named_before_the_expiration(hub: SchemeBench, overdue: PrepareTransfer) -> None:
+    assert after(hub, fulfil(hub, overdue, fulfilment=None))[0] == f"payerfsp: ERROR {INVALID_FULFILMENT}"
+
+
+def test_an_answer_after_the_expiry_finds_it_not_reserved(hub: SchemeBench, overdue: PrepareTransfer) -> None:
+    hub.expire()
+    assert after(hub, fulfil(hub, overdue)) == [f"payeefsp: ERROR {NON_RESERVED}"]
+
+
+def test_reserved_after_the_expiry_is_told_aborted_by_patch(hub: SchemeBench, overdue: PrepareTransfer) -> None:
+    hub.expire()
+    assert after(hub, reserved(hub, overdue)) == [
+        f"payeefsp: ERROR {NON_RESERVED}",
+        f"payeefsp: PATCH ABORTED, {caused(NON_RESERVED)}",
+    ]
+
+
+def test_an_answer_after_an_abort_finds_it_not_reserved(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.accept(abort(hub, ten))
+    assert after(hub, fulfil(hub, ten)) == [f"payeefsp: ERROR {NON_RESERVED}"]
+    assert (state(hub, ten), positions(hub)) == (State.ABORTED_ERROR, ("0", "0"))
+
+
+def test_an_error_after_the_commit_finds_it_not_reserved(
+    hub: SchemeBench, ten: PrepareTransfer, committed: FulfilTransfer
+) -> None:
+    assert after(hub, abort(hub, ten)) == [f"payeefsp: ERROR {NON_RESERVED}"]
+    assert (state(hub, ten), positions(hub)) == (State.COMMITTED, ("10", "-10"))
+
+
+def test_a_wrong_destination_after_the_commit_changes_nothing(
+    hub: SchemeBench, ten: PrepareTransfer, committed: FulfilTransfer
+) -> None:
+    hub.accept(abort(hub, ten, destination=OTHER))
+    assert (state(hub, ten), positions(hub)) == (State.COMMITTED, ("10", "-10"))
+
+
+# --- fulfil: resends --------------------------------------------------------------------------------------------
+
+
+def test_a_resent_commit_is_answered_with_the_result(
+    hub: SchemeBench, ten: PrepareTransfer, committed: FulfilTransfer
+) -> None:
+    assert after(hub, committed) == ["payeefsp: PUT COMMITTED with fulfilment"]
+
+
+def test_a_resent_commit_moves_nothing_more(hub: SchemeBench, committed: FulfilTransfer) -> None:
+    hub.accept(committed)
+    assert positions(hub) == ("10", "-10")
+
+
+def test_a_resent_reserved_is_answered_by_patch(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    answer = reserved(hub, ten)
+    hub.accept(answer)
+    assert after(hub, answer) == ["payeefsp: PATCH COMMITTED"]
+
+
+def test_a_resent_invalid_fulfilment_is_answered_with_the_cause(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    answer = fulfil(hub, ten, fulfilment=None)
+    hub.accept(answer)
+    assert after(hub, answer) == [f"payeefsp: PUT ABORTED, {caused(INVALID_FULFILMENT)}"]
+
+
+def test_a_resent_error_is_answered_with_the_result(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    answer = abort(hub, ten)
+    hub.accept(answer)
+    assert after(hub, answer) == [f"payeefsp: PUT ABORTED, {caused(DECLINED)}"]
+
+
+def test_a_modified_commit_is_refused_with_3106(
+    hub: SchemeBench, ten: PrepareTransfer, committed: FulfilTransfer
+) -> None:
+    assert after(hub, fulfil(hub, ten, note="changed")) == [f"payeefsp: ERROR {MODIFIED}"]
+
+
+def test_reserved_after_committed_is_a_modified_request(
+    hub: SchemeBench, ten: PrepareTransfer, committed: FulfilTransfer
+) -> None:
+    assert after(hub, reserved(hub, ten)) == [f"payeefsp: ERROR {MODIFIED}"]
+
+
+def test_a_modified_error_is_refused_with_3106(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.accept(abort(hub, ten))
+    assert after(hub, abort(hub, ten, "5000", "Generic Payee error")) == [f"payeefsp: ERROR {MODIFIED}"]
+
+
+def test_a_modified_late_answer_is_refused_with_3106(hub: SchemeBench, overdue: PrepareTransfer) -> None:
+    hub.accept(fulfil(hub, overdue))
+    assert after(hub, fulfil(hub, overdue, note="changed")) == [f"payeefsp: ERROR {MODIFIED}"]
+
+
+def test_two_answers_of_one_batch_end_it_once(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    answer = fulfil(hub, ten)
+    hub.run_many([answer, answer])
+    assert told(hub) == [
+        "payerfsp: PUT from payeefsp",
+        "payeefsp: PUT COMMITTED with fulfilment",
+        "payeefsp: PUT COMMITTED with fulfilment",
+    ]
+    assert positions(hub) == ("10", "-10")
+
+
+def test_a_modified_answer_of_one_batch_is_refused_and_the_first_stands(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.run_many([fulfil(hub, ten), fulfil(hub, ten, note="changed")])
+    assert (told(hub)[-1], state(hub, ten)) == (f"payeefsp: ERROR {MODIFIED}", State.COMMITTED)
+
+
+@pytest.mark.parametrize(
+    ("order", "end", "position"),
+    [(("fulfil", "abort"), State.COMMITTED, "10"), (("abort", "fulfil"), State.ABORTED_ERROR, "0")],
+)
+def test_of_two_different_answers_of_one_batch_the_first_decides(
+    hub: SchemeBench, ten: PrepareTransfer, order: tuple[str, str], end: State, position: str
+) -> None:
+    hub.run_many([answer_of(kind, hub, ten) for kind in order])
+    assert (told(hub)[-1], state(hub, ten), hub.position(PAYER, "USD")) == (
+        f"payeefsp: ERROR {NON_RESERVED}",
+        end,
+        position,
+    )
+
+
+def test_prepare_and_answer_of_one_batch_are_taken_in_order(hub: SchemeBench) -> None:
+    command = prepare(hub, "10 USD")
+    hub.run_many([command, fulfil(hub, command)])
+    assert (state(hub, command), positions(hub)) == (State.COMMITTED, ("10", "-10"))
+
+
+# --- abort ------------------------------------------------------------------------------------------------------
+
+
+def test_an_error_frees_what_was_reserved(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.accept(abort(hub, ten))
+    assert (state(hub, ten), positions(hub), hub.available(PAYER, "USD")) == (State.ABORTED_ERROR, ("0", "0"), "1000")
+
+
+def test_an_error_gives_the_payer_the_payees_bytes(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    answer = abort(hub, ten)
+    hub.accept(answer)
+    notice = hub.take_notices()[0]
+    assert (notice.to, notice.action, notice.body) == (PAYER, Action.ERROR, Forward(answer.message))
+
+
+def test_an_error_is_confirmed_to_the_payee(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    assert after(hub, abort(hub, ten)) == ["payerfsp: ERROR from payeefsp", f"payeefsp: ERROR {DECLINED}"]
+
+
+def test_an_error_is_not_confirmed_where_the_scheme_says_so(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.rules = Scheme(confirm_to_payee=False)
+    assert after(hub, abort(hub, ten)) == ["payerfsp: ERROR from payeefsp"]
+
+
+def test_an_error_keeps_its_code_and_description(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.accept(abort(hub, ten, "5200", "Beyond the wallet's limit"))
+    transfer = hub.transfer(ten.transfer_id)
+    assert (transfer.error_code, transfer.error_description) == ("5200", "Beyond the wallet's limit")
+
+
+def test_an_error_leaves_no_settlement_window(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.accept(abort(hub, ten))
+    assert hub.transfer(ten.transfer_id).settlement_window_id is None
+
+
+def test_a_declined_transfer_went_through_its_states_in_order(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.accept(abort(hub, ten))
+    assert history(hub, ten) == ["RECEIVED_PREPARE", "RESERVED", "RECEIVED_ERROR", "ABORTED_ERROR"]
+
+
+@pytest.mark.parametrize("code", sorted(member.code for member in ErrorCode))
+def test_every_code_of_the_table_is_relayed(hub: SchemeBench, code: str) -> None:
+    command = prepare(hub, "10 USD")
+    hub.accept(command)
+    assert after(hub, abort(hub, command, code))[0] == "payerfsp: ERROR from payeefsp"
+
+
+@pytest.mark.parametrize("code", ["5040", "5099", "5199", "4040", "3299", "2040"])
+def test_a_schemes_own_code_of_a_known_group_is_relayed(hub: SchemeBench, ten: PrepareTransfer, code: str) -> None:
+    assert after(hub, abort(hub, ten, code, "our own"))[0] == "payerfsp: ERROR from payeefsp"
+    assert hub.transfer(ten.transfer_id).error_code == code
+
+
+UNDEFINED_CODE = f"{VALIDATION}API specification undefined errorCode"
+
+
+@pytest.mark.parametrize("code", ["9999", "0000", "7000", "5500", "510", "51040", "51a4", "５１０４"])
+def test_an_undefined_code_aborts_with_3100_from_the_hub(hub: SchemeBench, ten: PrepareTransfer, code: str) -> None:
+    assert not is_known_group(code)
+    assert after(hub, abort(hub, ten, code)) == [
+        f"payerfsp: ERROR {UNDEFINED_CODE}",
+        f"payeefsp: ERROR {UNDEFINED_CODE}",
+    ]
+    assert (state(hub, ten), positions(hub)) == (State.ABORTED_ERROR, ("0", "0"))
+
+
+# --- get --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("party", [PAYER, PAYEE])
+def test_a_party_may_ask_for_a_transfer(hub: SchemeBench, ten: PrepareTransfer, party: str) -> None:
+    assert after(hub, get(hub, ten, party)) == [f"{party}: PUT RESERVED"]
+
+
+def test_a_committed_transfer_is_answered_with_its_fulfilment_and_time(
+    hub: SchemeBench, ten: PrepareTransfer, committed: FulfilTransfer
+) -> None:
+    committed_ms = hub.now_ms
+    hub.advance(5_000)
+    hub.accept(get(hub, ten))
+    (notice,) = hub.take_notices()
+    assert notice.body == TransferBody("COMMITTED", committed_ms, FULFILMENT)
+
+
+def test_an_aborted_transfer_is_answered_with_its_cause(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.accept(fulfil(hub, ten, fulfilment=None))
+    assert after(hub, get(hub, ten)) == [
+        "payerfsp: PUT ABORTED, cause 3100: Generic validation error - invalid fulfilment"
+    ]
+
+
+def test_an_answer_is_written_in_the_version_that_was_asked_for(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.accept(get(hub, ten, version="2.0"))
+    (notice,) = hub.take_notices()
+    assert notice.version == "2.0"
+
+
+def test_a_stranger_to_a_transfer_is_refused_with_3000(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    assert after(hub, get(hub, ten, OTHER)) == ["otherfsp: ERROR 3000 Generic client error"]
+
+
+def test_an_unknown_transfer_is_answered_with_3208(hub: SchemeBench) -> None:
+    assert after(hub, get(hub, prepare(hub, "10 USD"))) == [
+        "payerfsp: ERROR 3208 Transfer ID not found - Provided Transfer ID was not found on the server."
+    ]
+
+
+def test_an_inactive_requester_is_ignored(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    deactivate(hub, PAYER)
+    assert after(hub, get(hub, ten)) == []
+
+
+def test_an_unknown_requester_is_ignored(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    assert after(hub, get(hub, ten, "stranger")) == []
+
+
+def test_a_participant_may_ask_for_its_movements_of_funds(hub: SchemeBench) -> None:
+    movement = hub.funds_in(PAYER, "1 USD")
+    hub.accept(movement)
+    question = get(hub, prepare(hub, "1 USD", wire_id=movement.wire_id))
+    assert after(hub, question) == ["payerfsp: PUT COMMITTED"]
+
+
+def test_asking_changes_nothing(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    before = hub.transfer(ten.transfer_id)
+    hub.accept(get(hub, ten))
+    assert (hub.transfer(ten.transfer_id), positions(hub)) == (before, ("10", "0"))
+
+
+# --- expiry -----------------------------------------------------------------------------------------------------
+
+
+def test_expiry_tells_both_parties_3303(hub: SchemeBench, overdue: PrepareTransfer) -> None:
+    assert after(hub, ExpireTransfers()) == [f"payerfsp: ERROR {EXPIRED}", f"payeefsp: ERROR {EXPIRED}"]
+
+
+def test_expiry_frees_what_was_reserved(hub: SchemeBench, overdue: PrepareTransfer) -> None:
+    hub.expire()
+    assert (positions(hub), hub.available(PAYER, "USD")) == (("0", "0"), "1000")
+
+
+def test_nothing_expires_a_millisecond_early(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.advance(EXPIRY_MS - 1)
+    hub.expire()
+    assert state(hub, ten) is State.RESERVED
+
+
+def test_a_transfer_expires_once(hub: SchemeBench, overdue: PrepareTransfer) -> None:
+    hub.expire()
+    assert after(hub, ExpireTransfers(), ExpireTransfers()) == []
+
+
+def test_two_timers_of_one_batch_expire_a_transfer_once(hub: SchemeBench, overdue: PrepareTransfer) -> None:
+    hub.run_many([ExpireTransfers(), ExpireTransfers()])
+    assert len(told(hub)) == 2
+
+
+def test_an_expired_transfer_went_through_its_states_in_order(hub: SchemeBench, overdue: PrepareTransfer) -> None:
+    hub.expire()
+    assert history(hub, overdue) == ["RECEIVED_PREPARE", "RESERVED", "RESERVED_TIMEOUT", "EXPIRED_RESERVED"]
+
+
+def test_an_expired_transfer_keeps_the_reason_and_its_time(hub: SchemeBench, overdue: PrepareTransfer) -> None:
+    hub.expire()
+    transfer = hub.transfer(overdue.transfer_id)
+    assert (transfer.error_code, transfer.error_description, transfer.completed_ms) == (
+        "3303",
+        "Transfer expired",
+        hub.now_ms,
+    )
+
+
+@pytest.mark.parametrize("kind", ["fulfil", "abort"])
+def test_what_has_ended_does_not_expire(hub: SchemeBench, ten: PrepareTransfer, kind: str) -> None:
+    hub.accept(answer_of(kind, hub, ten))
+    hub.advance(EXPIRY_MS)
+    assert after(hub, ExpireTransfers()) == []
+
+
+def test_expiry_is_told_to_each_side_in_its_own_version(hub: SchemeBench) -> None:
+    hub.accept(prepare(hub, "10 USD", version="1.0", answer_version="1.1"))
+    hub.advance(EXPIRY_MS)
+    hub.take_notices()
+    hub.expire()
+    assert [(notice.to, notice.version) for notice in hub.take_notices()] == [(PAYER, "1.1"), (PAYEE, "1.0")]
+
+
+def test_the_timer_says_how_many_it_has_ended(hub: SchemeBench) -> None:
+    hub.run_many([prepare(hub, "1 USD") for _ in range(3)])
+    hub.advance(EXPIRY_MS)
+    assert hub.accept(ExpireTransfers()).value == 3
+
+
+def test_one_run_of_the_timer_ends_no_more_than_its_limit_and_the_next_the_rest(hub: SchemeBench) -> None:
+    hub.run_many([prepare(hub, "0.0001 USD") for _ in range(EXPIRE_MAX + 1)])
+    hub.advance(EXPIRY_MS)
+    assert [hub.accept(ExpireTransfers()).value for _ in range(3)] == [EXPIRE_MAX, 1, 0]
+    assert hub.position(PAYER, "USD") == "0"
+
+
+def test_what_expired_while_it_waited_is_told_the_payer(hub: SchemeBench) -> None:
+    command = prepare(hub, "10 USD", expires_in_ms=1)
+    hub.advance(1)
+    assert after(hub, command) == [f"payerfsp: ERROR {EXPIRED}"]
+    assert (state(hub, command), positions(hub)) == (State.EXPIRED_PREPARED, ("0", "0"))
+
+
+def test_what_expired_while_it_waited_was_never_reserved(hub: SchemeBench) -> None:
+    command = prepare(hub, "10 USD", expires_in_ms=1)
+    hub.advance(1)
+    hub.accept(command)
+    assert history(hub, command) == ["RECEIVED_PREPARE", "EXPIRED_PREPARED"]
+
+
+# --- on-us ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def to_itself(hub: SchemeBench, on_us: None) -> PrepareTransfer:
+    """10 USD from payerfsp to payerfsp, reserved."""
+    command = prepare(hub, "10 USD", payee=PAYER)
+    hub.accept(command)
+    hub.take_notices()
+    return command
+
+
+def test_an_on_us_transfer_goes_back_to_its_participant(hub: SchemeBench, on_us: None) -> None:
+    assert after(hub, prepare(hub, "10 USD", payee=PAYER)) == ["payerfsp: POST from payerfsp"]
+
+
+def test_an_on_us_transfer_is_owed_while_it_is_reserved(hub: SchemeBench, to_itself: PrepareTransfer) -> None:
+    assert (hub.position(PAYER, "USD"), hub.available(PAYER, "USD")) == ("10", "990")
+
+
+def test_an_on_us_transfer_nets_to_zero(hub: SchemeBench, to_itself: PrepareTransfer) -> None:
+    hub.accept(fulfil(hub, to_itself))
+    assert (state(hub, to_itself), hub.position(PAYER, "USD"), hub.available(PAYER, "USD")) == (
+        State.COMMITTED,
+        "0",
+        "1000",
+    )
+
+
+def test_an_on_us_transfer_is_in_a_settlement_window(hub: SchemeBench, to_itself: PrepareTransfer) -> None:
+    hub.accept(fulfil(hub, to_itself))
+    assert hub.transfer(to_itself.transfer_id).settlement_window_id == hub.directory.open_window_id
+
+
+def test_an_on_us_transfer_respects_the_headroom(hub: SchemeBench, on_us: None) -> None:
+    assert after(hub, prepare(hub, "1000.0001 USD", payee=PAYER)) == [f"payerfsp: ERROR {NO_LIQUIDITY}"]
+
+
+def test_on_us_transfers_of_one_batch_respect_the_headroom_together(hub: SchemeBench, on_us: None) -> None:
+    hub.run_many([prepare(hub, "600 USD", payee=PAYER), prepare(hub, "600 USD", payee=PAYER)])
+    assert hub.position(PAYER, "USD") == "600"
+
+
+def test_an_on_us_transfer_that_is_aborted_is_free_again(hub: SchemeBench, to_itself: PrepareTransfer) -> None:
+    hub.accept(abort(hub, to_itself))
+    assert (hub.position(PAYER, "USD"), hub.available(PAYER, "USD")) == ("0", "1000")
+
+
+def test_an_on_us_transfer_that_expires_is_free_again(hub: SchemeBench, to_itself: PrepareTransfer) -> None:
+    hub.advance(EXPIRY_MS)
+    hub.expire()
+    assert (hub.position(PAYER, "USD"), hub.available(PAYER, "USD")) == ("0", "1000")
+
+
+def test_the_expiry_of_an_on_us_transfer_is_told_once(hub: SchemeBench, to_itself: PrepareTransfer) -> None:
+    hub.advance(EXPIRY_MS)
+    assert after(hub, ExpireTransfers()) == [f"payerfsp: ERROR {EXPIRED}"]
+
+
+def test_on_us_transfers_of_one_batch_are_committed_together(hub: SchemeBench, on_us: None) -> None:
+    batch = [prepare(hub, f"{amount} USD", payee=PAYER) for amount in (1, 2, 3)]
+    hub.run_many(batch)
+    hub.run_many([fulfil(hub, batch[0]), abort(hub, batch[1]), fulfil(hub, batch[2])])
+    assert [state(hub, command).api for command in batch] == ["COMMITTED", "ABORTED", "COMMITTED"]
+    assert hub.position(PAYER, "USD") == "0"
+
+
+def test_the_account_through_which_on_us_transfers_pass_is_never_shown(hub: SchemeBench) -> None:
+    shown = hub.read(lambda tx, ledger, directory: accounts.accounts(tx, ledger, directory.participants[HUB]))
+    assert HUB_ON_US not in {account.type for account in shown}
+
+
+# --- participants and accounts that are switched off ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("party", [PAYER, PAYEE])
+def test_a_participant_deactivated_after_the_reservation_still_completes(
+    hub: SchemeBench, ten: PrepareTransfer, party: str
+) -> None:
+    deactivate(hub, party)
+    hub.accept(fulfil(hub, ten))
+    assert (state(hub, ten), positions(hub)) == (State.COMMITTED, ("10", "-10"))
+
+
+@pytest.mark.parametrize("party", [PAYER, PAYEE])
+def test_a_position_deactivated_after_the_reservation_still_completes(
+    hub: SchemeBench, ten: PrepareTransfer, party: str
+) -> None:
+    deactivate_position(hub, party)
+    hub.accept(fulfil(hub, ten))
+    assert positions(hub) == ("10", "-10")
+
+
+def test_a_deactivated_party_is_still_told_of_what_was_reserved(hub: SchemeBench, overdue: PrepareTransfer) -> None:
+    deactivate(hub, PAYER)
+    assert after(hub, ExpireTransfers()) == [f"payerfsp: ERROR {EXPIRED}", f"payeefsp: ERROR {EXPIRED}"]
+
+
+def test_a_participant_switched_on_again_may_pay_again(hub: SchemeBench) -> None:
+    deactivate(hub, PAYER)
+    hub.accept(SetParticipantActive(name=FspId(PAYER), is_active=True))
+    assert after(hub, prepare(hub, "10 USD")) == ["payeefsp: POST from payerfsp"]
+
+
+# --- states -----------------------------------------------------------------------------------------------------
+
+
+def test_every_state_is_shown_as_one_of_the_apis(hub: SchemeBench) -> None:
+    assert {each.name: each.api for each in State} == {
+        "RECEIVED_PREPARE": "RECEIVED",
+        "RESERVED": "RESERVED",
+        "RECEIVED_FULFIL": "RESERVED",
+        "RECEIVED_ERROR": "RESERVED",
+        "RESERVED_TIMEOUT": "RESERVED",
+        "COMMITTED": "COMMITTED",
+        "ABORTED_REJECTED": "ABORTED",
+        "ABORTED_ERROR": "ABORTED",
+        "EXPIRED_PREPARED": "ABORTED",
+        "EXPIRED_RESERVED": "ABORTED",
+        "INVALID": "ABORTED",
+    }
+
+
+def test_a_state_is_final_exactly_when_it_is_shown_so(hub: SchemeBench) -> None:
+    assert frozenset(each for each in State if each.api in ("COMMITTED", "ABORTED")) == FINAL_STATES
+
+
+def test_a_result_is_worth_sending_for_as_long_as_the_scheme_says(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    hub.accept(reserved(hub, ten))
+    assert {notice.deadline_ms for notice in hub.take_notices()} == {hub.now_ms + 86_400_000}
+
+
+def test_what_answers_a_message_passes_on_its_trace(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    question = get(hub, ten)
+    hub.accept(question)
+    (notice,) = hub.take_notices()
+    assert notice.trace == question.message.trace

@@ -20,7 +20,7 @@ from vuka.ledger.model import Ledger
 from vuka.money import Currency
 from vuka.store import Row, Tx
 from vuka.switch.directory import HEADROOM, INTERNAL_ACCOUNT_TYPES, POSITION, Account, Directory, Participant
-from vuka.switch.transfers import State
+from vuka.switch.records import State
 
 
 class OwnedAccount(msgspec.Struct, frozen=True):

@@ -27,7 +27,7 @@ from vuka.ledger.model import (
 from vuka.money import format_amount, ledger_currency
 from vuka.store import Tx
 from vuka.switch.directory import HEADROOM, POSITION, SETTLEMENT, Directory, read_directory
-from vuka.switch.transfers import State
+from vuka.switch.records import State
 
 DIFFERENCES_MAX: Final = 1_000
 """Differences reported at most: beyond that the books are beyond reading line by line."""

@@ -25,7 +25,16 @@ from vuka.money import Amount
 from vuka.switch.directory import HUB_RECONCILIATION, SETTLEMENT, Account
 from vuka.switch.headroom import LedgerRefusedError, create_or_raise, rebalance
 from vuka.switch.participants import participant_not_found
-from vuka.switch.transfers import FINAL_STATES, Record, State, insert_records, load_records, update_records
+from vuka.switch.records import (
+    FINAL_STATES,
+    Record,
+    State,
+    end_changes,
+    insert_changes,
+    insert_records,
+    load_records,
+    update_records,
+)
 from vuka.switch.work import Command, Outcome, Work
 
 FUNDS_IN: Final = "FUNDS_IN"
@@ -38,9 +47,6 @@ FUNDS_OUT_ABORT: Final = "recordFundsOutAbort"
 
 # A ledger of its own may have refused it just before a crash kept the record from being written.
 _BEYOND_LIQUIDITY: Final = (CreateTransferStatus.exceeds_credits, CreateTransferStatus.id_already_failed)
-
-# What concludes a reservation comes after what `insert_records` writes: received and reserved.
-_STEP_CONCLUDED: Final = 3
 
 
 class Movement(Command, frozen=True, kw_only=True):
@@ -174,13 +180,7 @@ def _conclude(work: Work, command: CommitFundsOut | AbortFundsOut) -> Outcome:
     record.completed_ms = work.now_ms
     update_records(work, [record])
     through = State.RECEIVED_FULFIL if commits else State.RECEIVED_ERROR
-    work.tx.run_many(
-        "INSERT INTO transfer_state_change (transfer_seq, step, state, reason, created_ms) VALUES (?, ?, ?, ?, ?)",
-        [
-            (record.transfer_seq, _STEP_CONCLUDED, through.name, command.reason, work.now_ms),
-            (record.transfer_seq, _STEP_CONCLUDED + 1, wanted.name, command.reason, work.now_ms),
-        ],
-    )
+    insert_changes(work, end_changes(record, through, wanted, command.reason, work.now_ms))
     _liquidity_changed(work, command.name, account)
     return _state(record)
 

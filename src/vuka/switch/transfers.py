@@ -18,18 +18,29 @@ import binascii
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Final
-
-import msgspec
 
 from vuka.errors import ErrorCode, FspiopError, is_known_group
 from vuka.ids import HUB, FspId, TransferId
 from vuka.ledger import chart
 from vuka.ledger.model import CreateTransferStatus, Transfer
-from vuka.money import Amount, Currency
+from vuka.money import Amount
 from vuka.switch.directory import HEADROOM, HUB_ON_US, POSITION, SETTLEMENT, Account
+from vuka.switch.funds import after_expiry
 from vuka.switch.headroom import LedgerRefusedError, balances, create_or_raise, recall_shortfalls, refusal
+from vuka.switch.records import (
+    COLUMNS,
+    FINAL_STATES,
+    Change,
+    Record,
+    State,
+    end_changes,
+    insert_changes,
+    insert_records,
+    load_records,
+    to_record,
+    update_records,
+)
 from vuka.switch.work import (
     ACCEPTED,
     Action,
@@ -45,53 +56,6 @@ from vuka.switch.work import (
 
 EXPIRE_MAX: Final = 1_000
 """Transfers that one command expires at most; the timer asks again at once while there are more."""
-
-
-class State(StrEnum):
-    """Every state of a transfer."""
-
-    RECEIVED_PREPARE = "RECEIVED_PREPARE"
-    RESERVED = "RESERVED"
-    RECEIVED_FULFIL = "RECEIVED_FULFIL"
-    RECEIVED_ERROR = "RECEIVED_ERROR"
-    RESERVED_TIMEOUT = "RESERVED_TIMEOUT"
-    COMMITTED = "COMMITTED"
-    ABORTED_REJECTED = "ABORTED_REJECTED"
-    ABORTED_ERROR = "ABORTED_ERROR"
-    EXPIRED_PREPARED = "EXPIRED_PREPARED"
-    EXPIRED_RESERVED = "EXPIRED_RESERVED"
-    INVALID = "INVALID"
-
-    @property
-    def api(self) -> str:
-        """The ``transferState`` that participants see: an internal state never leaves the hub."""
-        return _API_STATES[self]
-
-
-_API_STATES: Final = {
-    State.RECEIVED_PREPARE: "RECEIVED",
-    State.RESERVED: "RESERVED",
-    State.RECEIVED_FULFIL: "RESERVED",
-    State.RECEIVED_ERROR: "RESERVED",
-    State.RESERVED_TIMEOUT: "RESERVED",
-    State.COMMITTED: "COMMITTED",
-    State.ABORTED_REJECTED: "ABORTED",
-    State.ABORTED_ERROR: "ABORTED",
-    State.EXPIRED_PREPARED: "ABORTED",
-    State.EXPIRED_RESERVED: "ABORTED",
-    State.INVALID: "ABORTED",
-}
-
-FINAL_STATES: Final = frozenset(
-    (
-        State.COMMITTED,
-        State.ABORTED_REJECTED,
-        State.ABORTED_ERROR,
-        State.EXPIRED_PREPARED,
-        State.EXPIRED_RESERVED,
-        State.INVALID,
-    )
-)
 
 
 class PrepareTransfer(Command, frozen=True, kw_only=True):
@@ -137,102 +101,6 @@ class GetTransfer(Command, frozen=True, kw_only=True):
 
 class ExpireTransfers(Command, frozen=True, kw_only=True):
     """The engine's timer: what is past its expiration ends now."""
-
-
-class Record(msgspec.Struct):
-    """A row of ``transfer``."""
-
-    transfer_seq: int
-    transfer_id: TransferId
-    wire_id: str
-    kind: str
-    payer_fsp: FspId
-    payee_fsp: FspId
-    currency: Currency
-    amount: int
-    state: State
-    condition: str | None
-    ilp_packet: str | None
-    expires_ms: int
-    request_hash: bytes
-    fulfil_hash: bytes | None
-    error_hash: bytes | None
-    fulfilment: str | None
-    error_code: str | None
-    error_description: str | None
-    settlement_window_id: int | None
-    payer_version: str
-    payee_version: str
-    created_ms: int
-    completed_ms: int | None
-
-    @property
-    def cause(self) -> tuple[tuple[str, str], ...]:
-        """The ``cause`` extension that tells why it was aborted, as the reference gives it."""
-        if self.error_code is None:
-            return ()
-        return (("cause", f"{self.error_code}: {self.error_description}"),)
-
-
-_COLUMNS: Final = ", ".join(Record.__struct_fields__)
-_INSERT: Final = f"INSERT INTO transfer ({_COLUMNS}) VALUES ({', '.join('?' * len(Record.__struct_fields__))})"
-_UPDATE: Final = """UPDATE transfer
-    SET state = ?, fulfil_hash = ?, error_hash = ?, fulfilment = ?, error_code = ?, error_description = ?,
-        settlement_window_id = ?, payee_version = ?, completed_ms = ?
-    WHERE transfer_seq = ?"""
-_INSERT_CHANGE: Final = (
-    "INSERT INTO transfer_state_change (transfer_seq, step, state, reason, created_ms) VALUES (?, ?, ?, ?, ?)"
-)
-
-# Steps number the history of one transfer. What ends it comes after what reserved it, so two bases suffice.
-_STEP_PREPARE: Final = 1
-_STEP_END: Final = 3
-
-
-def load_records(work: Work, transfer_ids: Sequence[bytes]) -> dict[bytes, Record]:
-    """The transfers of these ids that exist, in one statement."""
-    rows = work.tx.query_in(f"SELECT {_COLUMNS} FROM transfer WHERE transfer_id IN {{values}}", transfer_ids)
-    return {row[1]: _record(row) for row in rows}
-
-
-def _record(row: Sequence[object]) -> Record:
-    record = Record(*row)  # type: ignore[arg-type]
-    record.state = State(record.state)
-    return record
-
-
-def insert_records(work: Work, records: Sequence[Record]) -> None:
-    """Writes new transfers with the history of each: as received, and how it stands now."""
-    work.tx.run_many(_INSERT, [msgspec.structs.astuple(record) for record in records])
-    changes: list[tuple[int, int, str, str | None, int]] = []
-    for record in records:
-        if record.state is not State.INVALID:
-            changes.append((record.transfer_seq, _STEP_PREPARE, "RECEIVED_PREPARE", None, record.created_ms))
-        reason = record.error_description if record.state is not State.RESERVED else None
-        changes.append((record.transfer_seq, _STEP_PREPARE + 1, record.state.name, reason, work.now_ms))
-    work.tx.run_many(_INSERT_CHANGE, changes)
-
-
-def update_records(work: Work, records: Sequence[Record]) -> None:
-    """Writes back transfers whose end was decided, or whose answer was noted."""
-    work.tx.run_many(
-        _UPDATE,
-        [
-            (
-                record.state.name,
-                record.fulfil_hash,
-                record.error_hash,
-                record.fulfilment,
-                record.error_code,
-                record.error_description,
-                record.settlement_window_id,
-                record.payee_version,
-                record.completed_ms,
-                record.transfer_seq,
-            )
-            for record in records
-        ],
-    )
 
 
 # A ledger that committed a refusal of which the record was lost in a crash says that the id has failed already.
@@ -443,7 +311,7 @@ class _Ending:
     def __init__(self) -> None:
         self.ledger: list[Transfer] = []
         self.changed: dict[bytes, Record] = {}
-        self.history: list[tuple[int, int, str, str | None, int]] = []
+        self.history: list[Change] = []
 
     def change(self, record: Record) -> None:
         self.changed[record.transfer_id] = record
@@ -456,16 +324,14 @@ class _Ending:
         record.completed_ms = work.now_ms
         if error is not None:
             record.error_code, record.error_description = error.code, error.description
-        seq = record.transfer_seq
-        self.history.append((seq, _STEP_END, through.name, None, work.now_ms))
-        self.history.append((seq, _STEP_END + 1, state.name, error.description if error else None, work.now_ms))
+        self.history += end_changes(record, through, state, error.description if error else None, work.now_ms)
         self.change(record)
 
     def write(self, work: Work) -> None:
         """Ledger first: a record never says what the ledger has refused."""
         create_or_raise(work, self.ledger)
         update_records(work, list(self.changed.values()))
-        work.tx.run_many(_INSERT_CHANGE, self.history)
+        insert_changes(work, self.history)
         if self.ledger:
             recall_shortfalls(work)
 
@@ -637,13 +503,13 @@ def _fulfils(fulfilment: str | None, condition: str | None) -> bool:
 def expire(work: Work, commands: Sequence[ExpireTransfers]) -> list[Outcome]:
     """Ends what is past its expiration and tells both parties 3303. The outcome's value counts what it ended."""
     rows = work.tx.query(
-        f"""SELECT {_COLUMNS} FROM transfer
+        f"""SELECT {COLUMNS} FROM transfer
             WHERE state = 'RESERVED' AND expires_ms <= ? ORDER BY expires_ms LIMIT {EXPIRE_MAX}""",
         (work.now_ms,),
     )
     ending = _Ending()
     error = FspiopError(ErrorCode.TRANSFER_EXPIRED)
-    for record in map(_record, rows):
+    for record in map(to_record, rows):
         ending.ledger.append(chart.void(record.transfer_id))
         if record.kind != "PAYMENT":
             ending.end(work, record, State.RESERVED_TIMEOUT, State.ABORTED_REJECTED, error)
@@ -653,9 +519,6 @@ def expire(work: Work, commands: Sequence[ExpireTransfers]) -> list[Outcome]:
         for party, version in parties.items():
             _notify(work, party, Action.ERROR, record.wire_id, ErrorBody.of(error), version)
     ending.write(work)
-    # Imported here because funds are transfers too: that module builds on this one.
-    from vuka.switch.funds import after_expiry
-
     after_expiry(work, list(ending.changed.values()))
     return [Outcome(value=len(rows), note=f"expired {len(rows)}") for _ in commands]
 
