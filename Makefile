@@ -26,7 +26,7 @@ lint: dev ## Style, formatting, types, import rules, and that the docs build
 	@site=$$(mktemp -d) && trap 'rm -rf "$$site"' EXIT && echo "$(BIN)/mkdocs build --strict" \
 		&& NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir "$$site"
 
-soak: dev ## The long runs: crashes under load, thousands of simulated schemes
+soak: dev ## The long runs: many crashes under load
 	$(PYTEST) -m soak --timeout 3600 $(ARGS)
 
 bench: runtime ## Measure throughput and latency on this machine

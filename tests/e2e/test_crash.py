@@ -141,3 +141,11 @@ def _agree(hub: Hub, load: Load) -> None:
 async def test_kill_9_under_load_loses_no_accepted_transfer_and_tells_no_two_ends(hub: Hub, reserve: bool) -> None:
     load = await _crash_under_load(hub, reserve=reserve)
     _agree(hub, load)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("reserve", [True, False], ids=["reserved", "committed"])
+async def test_forty_kills_under_load_lose_nothing(hub: Hub, reserve: bool) -> None:
+    load = await _crash_under_load(hub, reserve=reserve, kills=40)
+    _agree(hub, load)

@@ -38,9 +38,7 @@ REQUESTS: Final = 30
 EVENTS_MAX: Final = 20
 
 ACCOUNTS: Final = range(1, 10)
-PENDINGS: Final = range(1, 31)
-"""Ids that pending transfers mostly have, and that posts and voids mostly refer to."""
-OTHERS: Final = range(31, 400)
+IDS_MAX: Final = 2_000
 AMOUNTS: Final = (0, 1, 2, 5, 10, 10, 100, 1_000, 2**62, AMOUNT_MAX - 1, AMOUNT_MAX)
 USER_DATA_64: Final = (0, 0, 1, 2**63 - 1, 2**63, 2**64 - 1)
 
@@ -85,6 +83,9 @@ class Draw:
         self._random = Random(seed)
         self._now_ns = START_NS
         self._drawn: list[Account | Transfer] = []
+        # The ids in use move on with the requests, so that new ones never run out and old ones still turn up.
+        self._pendings = range(1, 10)
+        self._others = range(1_000, 1_060)
 
     def requests(self) -> Requests:
         drawn = [Request(accounts=FIRST_ACCOUNTS), *(self._request() for _ in range(REQUESTS))]
@@ -94,6 +95,8 @@ class Draw:
         return self._random.randrange(one_in) == 0
 
     def _request(self) -> Request:
+        self._pendings = range(self._pendings.start + 4, self._pendings.stop + 4)
+        self._others = range(self._others.start + 15, self._others.stop + 15)
         kind = self._random.randrange(10)
         if kind == 0:
             return Request(accounts=tuple(self._batch(self._account, A.imported)))
@@ -156,22 +159,23 @@ class Draw:
             flags |= T.balancing_debit
         if self._chance(8):
             flags |= T.balancing_credit
-        if flags & T.pending and self._chance(12):
+        if flags & T.pending and self._chance(8):
             flags |= random.choice((T.closing_debit, T.closing_credit))
         if self._chance(60):
             flags = TransferFlags(random.randrange(2 * T.imported))
-        imported_or_plain = not flags & T.pending
+        is_pending = bool(flags & T.pending)
         return Transfer(
-            id=random.choice(OTHERS if imported_or_plain else PENDINGS),
+            id=random.choice(self._pendings if is_pending else self._others),
             debit_account_id=random.choice(ACCOUNTS),
             credit_account_id=random.choice(ACCOUNTS),
             amount=random.choice(AMOUNTS),
             ledger=LEDGER if not self._chance(30) else 978,
             code=1,
             flags=int(flags),
-            timeout=random.choice((0, 0, 1, 2, 3)) if not imported_or_plain else 0,
+            timeout=random.choice((0, 0, 1, 2, 3)) if is_pending else 0,
             user_data_64=random.choice(USER_DATA_64),
             user_data_128=random.choice((0, 0, 1, 2**128 - 1)),
+            user_data_32=random.choice((0, 0, 1, 2**32 - 1)),
         )
 
     def _end(self) -> Transfer:
@@ -179,12 +183,12 @@ class Draw:
         posts = not self._chance(3)
         amount = random.choice((AMOUNT_MAX, AMOUNT_MAX, *AMOUNTS)) if posts else random.choice((0, 0, 0, 1, 5, 10))
         return Transfer(
-            id=random.choice(OTHERS),
+            id=random.choice(self._others),
             amount=amount,
-            pending_id=random.choice(PENDINGS if not self._chance(20) else OTHERS),
+            pending_id=random.choice(self._pendings if not self._chance(20) else self._others),
             flags=int(T.post_pending_transfer if posts else T.void_pending_transfer),
             debit_account_id=random.choice(ACCOUNTS) if self._chance(20) else 0,
-            code=random.choice((0, 0, 0, 1, 2)),
+            code=random.choice((0, 0, 0, 0, 1, 2)),
             user_data_64=random.choice(USER_DATA_64),
         )
 
@@ -222,7 +226,7 @@ def divergence(requests: Requests, make: Callable[[], Engine]) -> str | None:
 
 
 def _difference(engine: Engine, model: ObviousLedger) -> str | None:
-    accounts, transfers = list(ACCOUNTS), [*PENDINGS, *OTHERS]
+    accounts, transfers = list(ACCOUNTS), list(range(IDS_MAX))
     readings = [
         ("accounts", engine.lookup_accounts(accounts), model.lookup_accounts(accounts)),
         ("transfers", engine.lookup_transfers(transfers), model.lookup_transfers(transfers)),
