@@ -15,6 +15,7 @@ from tests.ledger.clock import START_NS
 from tests.ledger.obvious import ObviousLedger
 
 from vuka.ledger.model import (
+    AMOUNT_MAX,
     NS_PER_S,
     Account,
     AccountBalance,
@@ -63,7 +64,8 @@ class SqlEngine:
     def request(self) -> Iterator[SqlLedger]:
         """A ledger in a transaction that is committed at the end, or rolled back when it raises."""
         with self.database.begin() as tx:
-            yield SqlLedger(self._wrap(tx), self.now_ns)
+            # The highest balance is out of reach of any test; a lower one shows what happens there.
+            yield SqlLedger(self._wrap(tx), self.now_ns, balance_max=AMOUNT_MAX)
 
     def create_accounts(self, accounts: Sequence[Account]) -> list[CreateAccountResult]:
         with self.request() as ledger:

@@ -9,7 +9,15 @@ import pytest
 from tests.ledger.clock import START_NS
 from tests.ledger.events import A, account, balances, move, open_accounts, pending, post, statuses, transfer
 
-from vuka.ledger.model import BATCH_MAX, NS_PER_S, AccountFilter, CreateTransferStatus
+from vuka.ledger.model import (
+    AMOUNT_MAX,
+    BATCH_MAX,
+    NS_PER_S,
+    Account,
+    AccountFilter,
+    CreateTransferStatus,
+    Transfer,
+)
 from vuka.ledger.sql import SqlLedger
 from vuka.store.sqlite import Database
 
@@ -96,3 +104,22 @@ def test_more_than_a_batch_of_reservations_is_released_on_demand(database: Datab
         ledger = SqlLedger(tx, MINUTE_LATER_NS)
         assert ledger.expire_pending() == BATCH_MAX + 10
         assert balances(ledger, 1, 2) == [(0, 0, 0, 0), (0, 0, 0, 0)]
+
+
+def test_balances_go_beyond_63_bits_and_are_kept_to_the_last_unit() -> None:
+    database = Database.open(None)
+    database.create_all()
+    with database.begin() as tx:
+        ledger = SqlLedger(tx, START_NS)
+        ledger.create_accounts([Account(id=1, ledger=1, code=1), Account(id=2, ledger=1, code=1)])
+        for first in (10, 13):
+            ledger.create_transfers(
+                [
+                    Transfer(id=id_, debit_account_id=1, credit_account_id=2, amount=AMOUNT_MAX, ledger=1, code=1)
+                    for id_ in range(first, first + 3)
+                ]
+            )
+    with database.begin() as tx:
+        payer, payee = SqlLedger(tx, START_NS).lookup_accounts([1, 2])
+    database.close()
+    assert payer.debits_posted == payee.credits_posted == 6 * AMOUNT_MAX

@@ -5,8 +5,9 @@ same results in the same order of precedence, and the numbers its wire uses for 
 keeps the contract of `Ledger`; which one a hub has, nothing above this room can tell.
 
 Ids are 128-bit numbers, amounts minor units at asset scale 4, timestamps nanoseconds UTC since 1970. One thing is
-narrower than in TigerBeetle: an amount and a balance are at most `AMOUNT_MAX`, 2^63 − 1, so that they fit a column of
-any database. What would exceed it is refused with the same ``overflows_…`` results.
+narrower than in TigerBeetle: the amount of one transfer is at most `AMOUNT_MAX`, 2^63 − 1, exactly what the wire and
+every database allow. Balances only ever grow, so they are as wide as they may need to be: at most `BALANCE_MAX`.
+What would exceed it is refused with the same ``overflows_…`` results.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ BATCH_MAX: Final = 8189
 
 ID_MAX: Final = 2**128 - 1
 """The highest 128-bit number: like zero, never the id of anything."""
+
+BALANCE_MAX: Final = 2**127 - 1
+"""The highest balance. An account can't reach it: that takes 2^64 transfers of the largest amount."""
 
 TIMESTAMP_MAX: Final = 2**63 - 1
 """The latest timestamp, in nanoseconds."""
@@ -397,6 +401,7 @@ class Ledger(Protocol):
 
 __all__ = [
     "AMOUNT_MAX",
+    "BALANCE_MAX",
     "BATCH_MAX",
     "ID_MAX",
     "NS_PER_S",

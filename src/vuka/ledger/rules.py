@@ -17,6 +17,7 @@ import msgspec
 
 from vuka.ledger.model import (
     AMOUNT_MAX,
+    BALANCE_MAX,
     ID_MAX,
     NS_PER_S,
     TIMESTAMP_MAX,
@@ -309,6 +310,7 @@ class TransferBatch:
         "account_timestamps",
         "accounts",
         "accounts_by_no",
+        "balance_max",
         "balances",
         "created",
         "exists_timestamp",
@@ -325,7 +327,9 @@ class TransferBatch:
         "touched",
     )
 
-    def __init__(self, keys: list[bytes], pending_keys: list[bytes | None]) -> None:
+    def __init__(self, keys: list[bytes], pending_keys: list[bytes | None], *, balance_max: int = BALANCE_MAX) -> None:
+        self.balance_max = balance_max
+        """The highest balance that an account may reach."""
         # What the ledger has, of what the batch mentions.
         self.keys = keys
         """The id of each transfer of the batch, as 16 bytes."""
@@ -454,8 +458,8 @@ class TransferBatch:
         debits = amount + dr.debits_pending + dr.debits_posted
         credits_ = amount + cr.credits_pending + cr.credits_posted
         # No balance is larger than the sum with its sibling, so these two tell whether anything overflows at all.
-        if debits > AMOUNT_MAX or credits_ > AMOUNT_MAX:
-            return _overflow(amount, flags, dr, cr)
+        if debits > self.balance_max or credits_ > self.balance_max:
+            return _overflow(amount, flags, dr, cr, self.balance_max)
         if timestamp + timeout * NS_PER_S > TIMESTAMP_MAX:
             return status.overflows_timeout
 
@@ -728,18 +732,18 @@ class TransferBatch:
                 )
 
 
-def _overflow(amount: int, flags: int, dr: OpenAccount, cr: OpenAccount) -> CreateTransferStatus:
+def _overflow(amount: int, flags: int, dr: OpenAccount, cr: OpenAccount, balance_max: int) -> CreateTransferStatus:
     """Which balance would overflow, in order of precedence. One does."""
     status = CreateTransferStatus
-    if flags & _PENDING and amount + dr.debits_pending > AMOUNT_MAX:
+    if flags & _PENDING and amount + dr.debits_pending > balance_max:
         return status.overflows_debits_pending
-    if flags & _PENDING and amount + cr.credits_pending > AMOUNT_MAX:
+    if flags & _PENDING and amount + cr.credits_pending > balance_max:
         return status.overflows_credits_pending
-    if amount + dr.debits_posted > AMOUNT_MAX:
+    if amount + dr.debits_posted > balance_max:
         return status.overflows_debits_posted
-    if amount + cr.credits_posted > AMOUNT_MAX:
+    if amount + cr.credits_posted > balance_max:
         return status.overflows_credits_posted
-    if amount + dr.debits_pending + dr.debits_posted > AMOUNT_MAX:
+    if amount + dr.debits_pending + dr.debits_posted > balance_max:
         return status.overflows_debits
     return status.overflows_credits
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from vuka.ledger.model import (
     AMOUNT_MAX,
+    BALANCE_MAX,
     BATCH_MAX,
     ID_MAX,
     TIMESTAMP_MAX,
@@ -102,7 +103,7 @@ LIMIT ?"""
 _INSERT_ACCOUNT: Final = """
 INSERT INTO ledger_account (account_no, id, debits_pending, debits_posted, credits_pending, credits_posted,
                             user_data_128, user_data_64, user_data_32, ledger, code, flags, timestamp)
-VALUES (?, ?, 0, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?)"""
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 _UPDATE_ACCOUNT: Final = """
 UPDATE ledger_account
@@ -121,11 +122,12 @@ class SqlLedger:
     past it, the timestamps go on from there: they always increase.
     """
 
-    __slots__ = ("_now_ns", "_tx")
+    __slots__ = ("_balance_max", "_now_ns", "_tx")
 
-    def __init__(self, tx: Tx, now_ns: int) -> None:
+    def __init__(self, tx: Tx, now_ns: int, *, balance_max: int = BALANCE_MAX) -> None:
         self._tx = tx
         self._now_ns = now_ns
+        self._balance_max = balance_max
 
     # Creating
 
@@ -166,7 +168,7 @@ class SqlLedger:
             account_ids.add(t.credit_account_id)
         account_ids.discard(0)
         first, _ = self._release_and_tell_time()
-        batch = TransferBatch(keys, pending_keys)
+        batch = TransferBatch(keys, pending_keys, balance_max=self._balance_max)
         self._read(batch, account_ids)
         if transfers[0].flags & _TRANSFER_IMPORTED:
             ((last,),) = self._tx.query("SELECT COALESCE(MAX(timestamp), 0) FROM ledger_transfer")
@@ -225,8 +227,9 @@ class SqlLedger:
         self._read_accounts(batch, f"{_OPEN_ACCOUNT} WHERE account_no IN {{values}}", list(numbers))
 
     def _read_accounts(self, batch: TransferBatch, sql: str, values: Sequence[Value]) -> None:
-        for no, id_, *rest in self._tx.query_in(sql, values):
-            batch.add_account(OpenAccount(no, int.from_bytes(id_, "big"), *rest))
+        for no, id_, dr_pending, dr_posted, cr_pending, cr_posted, *rest in self._tx.query_in(sql, values):
+            balances = (_number(dr_pending), _number(dr_posted), _number(cr_pending), _number(cr_posted))
+            batch.add_account(OpenAccount(no, _number(id_), *balances, *rest))
 
     def _expire(self, now: int) -> int:
         """Releases what is due, the oldest first, at most `BATCH_MAX`; how many."""
@@ -253,14 +256,21 @@ class SqlLedger:
         if batch.expiries_ended:
             run_many("DELETE FROM ledger_expiry WHERE expires_at = ? AND timestamp = ?", batch.expiries_ended)
         if batch.balances:
-            run_many(_INSERT_BALANCE, batch.balances)
+            run_many(_INSERT_BALANCE, [(no, at, *map(_wide, figures)) for no, at, *figures in batch.balances])
         if batch.newly_failed:
             run_many("INSERT INTO ledger_failed (id) VALUES (?)", [(key,) for key in batch.newly_failed])
         if batch.touched:
             run_many(
                 _UPDATE_ACCOUNT,
                 [
-                    (a.debits_pending, a.debits_posted, a.credits_pending, a.credits_posted, a.flags, a.no)
+                    (
+                        _wide(a.debits_pending),
+                        _wide(a.debits_posted),
+                        _wide(a.credits_pending),
+                        _wide(a.credits_posted),
+                        a.flags,
+                        a.no,
+                    )
                     for a in batch.touched.values()
                 ],
             )
@@ -295,10 +305,10 @@ class SqlLedger:
             JOIN ledger_balance b ON b.account_no = ? AND b.timestamp = t.timestamp"""
         return [
             AccountBalance(
-                debits_pending=debits_pending,
-                debits_posted=debits_posted,
-                credits_pending=credits_pending,
-                credits_posted=credits_posted,
+                debits_pending=_number(debits_pending),
+                debits_posted=_number(debits_posted),
+                credits_pending=_number(credits_pending),
+                credits_posted=_number(credits_posted),
                 timestamp=timestamp,
             )
             for timestamp, debits_pending, debits_posted, credits_pending, credits_posted in self._of_account(
@@ -407,6 +417,16 @@ def _lookup_keys(ids: Sequence[int]) -> list[bytes]:
     return [_id(each) for each in ids]
 
 
+def _wide(balance: int) -> bytes:
+    """A balance as its column holds it."""
+    return balance.to_bytes(16, "big")
+
+
+def _number(column: bytes) -> int:
+    """The number that 16 bytes are."""
+    return int.from_bytes(column, "big")
+
+
 def _id(value: int) -> bytes:
     """The 16 bytes of an id. Raises `FieldError` where it has more."""
     if value >> 128:
@@ -459,6 +479,7 @@ def _account_row(no: int, a: Account) -> tuple[Value, ...]:
     return (
         no,
         _id(a.id),
+        *(_wide(0),) * 4,
         _id(a.user_data_128) if a.user_data_128 else None,
         signed_64(a.user_data_64) if a.user_data_64 else None,
         a.user_data_32 or None,
@@ -474,10 +495,10 @@ def _account(row: Row) -> Account:
     ledger, code, flags, timestamp = rest
     return Account(
         id=int.from_bytes(id_, "big"),
-        debits_pending=debits_pending,
-        debits_posted=debits_posted,
-        credits_pending=credits_pending,
-        credits_posted=credits_posted,
+        debits_pending=_number(debits_pending),
+        debits_posted=_number(debits_posted),
+        credits_pending=_number(credits_pending),
+        credits_posted=_number(credits_posted),
         user_data_128=int.from_bytes(data_128 or b"", "big"),
         user_data_64=unsigned_64(data_64 or 0),
         user_data_32=data_32 or 0,

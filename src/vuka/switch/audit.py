@@ -285,41 +285,45 @@ def _position(directory: Directory, name: str, currency: str) -> int:
     return account.ledger_account_id if account is not None else 0
 
 
+# A sum of amounts may need more than 64 bits, which SQL does not have: its halves do not.
+_LOW: Final = 2**32
+_SUMS: Final = f"SUM(amount / {_LOW}), SUM(amount % {_LOW})"
+
+
 def _compare_participants(tx: Tx, report: Report, directory: Directory, accounts: dict[int, Account]) -> None:
     """The figures the API shows of each participant, against what its payments and movements of funds add up to."""
     owed = {
-        (name, currency): amount or 0
-        for name, currency, amount in tx.query(
-            """SELECT payer_fsp, currency, SUM(amount) FROM transfer
+        (name, currency): high * _LOW + low
+        for name, currency, high, low in tx.query(
+            f"""SELECT payer_fsp, currency, {_SUMS} FROM transfer
                WHERE kind = 'PAYMENT' AND state IN ('RESERVED', 'COMMITTED') AND payer_fsp <> payee_fsp
                GROUP BY payer_fsp, currency"""
         )
     }
     due = {
-        (name, currency): amount or 0
-        for name, currency, amount in tx.query(
-            """SELECT payee_fsp, currency, SUM(amount) FROM transfer
+        (name, currency): high * _LOW + low
+        for name, currency, high, low in tx.query(
+            f"""SELECT payee_fsp, currency, {_SUMS} FROM transfer
                WHERE kind = 'PAYMENT' AND state = 'COMMITTED' AND payer_fsp <> payee_fsp
                GROUP BY payee_fsp, currency"""
         )
     }
     # What a participant has reserved to itself is owed until it is posted back.
     on_us = {
-        (name, currency): amount or 0
-        for name, currency, amount in tx.query(
-            """SELECT payer_fsp, currency, SUM(amount) FROM transfer
+        (name, currency): high * _LOW + low
+        for name, currency, high, low in tx.query(
+            f"""SELECT payer_fsp, currency, {_SUMS} FROM transfer
                WHERE kind = 'PAYMENT' AND state = 'RESERVED' AND payer_fsp = payee_fsp
                GROUP BY payer_fsp, currency"""
         )
     }
-    funds = {
-        (account_id): amount or 0
-        for account_id, amount in tx.query(
-            """SELECT m.account_id, SUM(CASE WHEN t.kind = 'FUNDS_IN' THEN t.amount ELSE -t.amount END)
-               FROM funds_movement m JOIN transfer t ON t.transfer_seq = m.transfer_seq
-               WHERE t.state IN ('RESERVED', 'COMMITTED') GROUP BY m.account_id"""
-        )
-    }
+    funds = defaultdict[int, int](int)
+    for account_id, kind, high, low in tx.query(
+        f"""SELECT m.account_id, t.kind, {_SUMS}
+            FROM funds_movement m JOIN transfer t ON t.transfer_seq = m.transfer_seq
+            WHERE t.state IN ('RESERVED', 'COMMITTED') GROUP BY m.account_id, t.kind"""
+    ):
+        funds[account_id] += (high * _LOW + low) * (1 if kind == "FUNDS_IN" else -1)
     shortfalls: dict[int, int] = dict(tx.query("SELECT account_id, amount FROM shortfall"))
     for participant in directory.participants.values():
         for (currency, account_type), position in participant.accounts.items():
@@ -341,7 +345,7 @@ def _compare_participants(tx: Tx, report: Report, directory: Directory, accounts
                 format_amount(chart.position_value(ledger_position, headroom)),
             )
             cover = chart.liquidity_cover(liquidity)
-            placed = funds.get(participant.accounts[currency, SETTLEMENT].account_id, 0)
+            placed = funds[participant.accounts[currency, SETTLEMENT].account_id]
             report.differs(
                 "liquidity is what its funds add up to", subject, format_amount(placed), format_amount(cover)
             )

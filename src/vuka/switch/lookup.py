@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from vuka.errors import ErrorCode, FspiopError
-from vuka.ids import FspId
+from vuka.ids import HUB, FspId
 from vuka.store import Tx
 from vuka.switch.work import Action, Body, Command, ErrorBody, Inbound, JsonBody, Notice, Outcome, Work
 
@@ -83,26 +83,28 @@ def register(work: Work, commands: Sequence[RegisterParty]) -> list[Outcome]:
 def _register(work: Work, command: RegisterParty) -> Outcome:
     for entry in command.entries:
         participant = work.directory.get(entry.fsp_id)
-        if participant is None or not participant.is_active:
+        if participant is None or not participant.is_active or participant.name == HUB:
             error = FspiopError(ErrorCode.ADD_PARTY_INFO_ERROR, f"Participant {entry.fsp_id} is unknown or inactive")
             return _told(work, command.message, error)
-    for entry in command.entries:
-        party = entry.party
-        key = (party.party_id_type, party.party_identifier, party.party_sub_id)
-        if command.replace:
-            work.tx.run(
-                """DELETE FROM oracle_party
-                   WHERE party_id_type = ? AND party_identifier = ? AND party_sub_id = ? AND fsp_id = ?""",
-                (*key, entry.fsp_id),
-            )
-        work.tx.run(
-            """INSERT INTO oracle_party (party_id_type, party_identifier, party_sub_id, currency, fsp_id, created_ms)
-               VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING""",
-            (*key, entry.currency, entry.fsp_id, work.now_ms),
+    if command.replace:
+        # All of them before the first is written: an entry never replaces its neighbour.
+        work.tx.run_many(
+            """DELETE FROM oracle_party
+               WHERE party_id_type = ? AND party_identifier = ? AND party_sub_id = ? AND fsp_id = ?""",
+            [(*_key(entry.party), entry.fsp_id) for entry in command.entries],
         )
+    work.tx.run_many(
+        """INSERT INTO oracle_party (party_id_type, party_identifier, party_sub_id, currency, fsp_id, created_ms)
+           VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING""",
+        [(*_key(entry.party), entry.currency, entry.fsp_id, work.now_ms) for entry in command.entries],
+    )
     if command.message is not None and command.answer is not None:
         _answer(work, command.message, command.answer_to or command.message.source, JsonBody(command.answer))
     return Outcome(note=f"registered {len(command.entries)}")
+
+
+def _key(party: Party) -> tuple[str, str, str]:
+    return (party.party_id_type, party.party_identifier, party.party_sub_id)
 
 
 def remove(work: Work, commands: Sequence[RemoveParty]) -> list[Outcome]:
@@ -116,7 +118,7 @@ def _remove(work: Work, command: RemoveParty) -> Outcome:
         """DELETE FROM oracle_party
            WHERE party_id_type = ? AND party_identifier = ? AND party_sub_id = ? AND fsp_id = ?
              AND (? = '' OR currency = ?)""",
-        (*party.ids[:2], party.party_sub_id, command.fsp_id, command.currency, command.currency),
+        (*_key(party), command.fsp_id, command.currency, command.currency),
     )
     if not removed:
         detail = f"{command.fsp_id} has not registered {'/'.join(party.ids)}"

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from vuka.errors import ErrorCode, FspiopError
-from vuka.ids import FspId
+from vuka.ids import HUB, FspId
 from vuka.money import Currency
 from vuka.switch.directory import POSITION
 from vuka.switch.lookup import callback
@@ -100,7 +100,7 @@ def request(work: Work, commands: Sequence[RequestQuote]) -> list[Outcome]:
     for command in commands:
         message = command.message
         record = known.get(command.quote_id)
-        if record is not None and (record.request_hash != command.body_hash or record.payer_fsp != message.source):
+        if record is not None and _modified(record, command):
             outcomes.append(_refuse(work, message, FspiopError(ErrorCode.MODIFIED_REQUEST)))
             continue
         error = _invalid(work, command)
@@ -141,6 +141,16 @@ def request(work: Work, commands: Sequence[RequestQuote]) -> list[Outcome]:
     return outcomes
 
 
+def _modified(record: Record, command: RequestQuote) -> bool:
+    """Whether a known id comes with another body, from another participant, or to another one."""
+    message = command.message
+    return (
+        record.request_hash != command.body_hash
+        or record.payer_fsp != message.source
+        or message.destination not in (None, record.payee_fsp)
+    )
+
+
 def _invalid(work: Work, command: RequestQuote) -> FspiopError | None:
     """The first reason for which a request can't be passed on."""
     message = command.message
@@ -154,7 +164,7 @@ def _invalid(work: Work, command: RequestQuote) -> FspiopError | None:
     if error is not None:
         return error
     payee = work.directory.get(message.destination)
-    if payee is None or not payee.is_active:
+    if payee is None or not payee.is_active or payee.name == HUB:
         return FspiopError(ErrorCode.DESTINATION_FSP_ERROR, f"Unsupported participant '{message.destination}'")
     if command.payer_fsp is not None and command.payer_fsp != message.source:
         error = _may_deal(work, command.payer_fsp, (command.currency,), ErrorCode.PAYER_FSP_ID_NOT_FOUND)
@@ -230,7 +240,7 @@ def get(work: Work, commands: Sequence[GetQuote]) -> list[Outcome]:
 def _get(work: Work, message: Inbound, record: Record | None) -> Outcome:
     if record is not None and message.source not in (record.payer_fsp, record.payee_fsp):
         return _refuse(work, message, FspiopError(ErrorCode.CLIENT_ERROR))
-    other = message.destination
+    other = message.destination if message.destination != HUB else None
     if other is None and record is not None:
         other = record.payee_fsp if message.source == record.payer_fsp else record.payer_fsp
     participant = work.directory.get(other)

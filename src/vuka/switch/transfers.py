@@ -106,18 +106,6 @@ class ExpireTransfers(Command, frozen=True, kw_only=True):
 # A ledger that committed a refusal of which the record was lost in a crash says that the id has failed already.
 _BEYOND_HEADROOM: Final = frozenset((CreateTransferStatus.exceeds_credits, CreateTransferStatus.id_already_failed))
 
-# The ledger looks at what its figures can hold before it looks at the headroom, which such an amount exceeds as well.
-_OVERFLOWS: Final = frozenset(
-    (
-        CreateTransferStatus.overflows_debits_pending,
-        CreateTransferStatus.overflows_credits_pending,
-        CreateTransferStatus.overflows_debits_posted,
-        CreateTransferStatus.overflows_credits_posted,
-        CreateTransferStatus.overflows_debits,
-        CreateTransferStatus.overflows_credits,
-    )
-)
-
 # --- prepare ----------------------------------------------------------------------------------------------------
 
 
@@ -245,8 +233,7 @@ def _reserve(work: Work, commands: Sequence[PrepareTransfer]) -> list[Record]:
     """Asks the ledger for the reservations, all at once, in order: each is decided by what the ones before left."""
     reservations = [_reservation(work, command) for command in commands]
     results = work.ledger.create_transfers(reservations)
-    beyond = _BEYOND_HEADROOM | _OVERFLOWS
-    refused = [command for command, result in zip(commands, results, strict=True) if result.status in beyond]
+    refused = [command for command, result in zip(commands, results, strict=True) if result.status in _BEYOND_HEADROOM]
     ledger = balances(work, _accounts_of_payers(work, refused))
     # The balances are those at the end of the batch: what came after a refused command had no part in its refusal.
     since = Counter[int]()
@@ -261,15 +248,14 @@ def _reserve(work: Work, commands: Sequence[PrepareTransfer]) -> list[Record]:
         if result.status in (CreateTransferStatus.created, CreateTransferStatus.exists):
             records.append(_new_record(work, command, State.RESERVED, None))
             _forward(work, command.payee_fsp, command.message, Action.POST, deadline_ms=command.expires_ms)
-            continue
-        fits = position_id in ledger and amount <= chart.available(ledger[position_id]) + since[position_id]
-        if result.status not in beyond or (result.status in _OVERFLOWS and fits):
+        elif result.status in _BEYOND_HEADROOM:
+            payer = work.directory.participants[command.payer_fsp]
+            error = refusal(payer, command.amount.currency, amount, ledger, reserved_since=since[position_id])
+            records.append(_end_unreserved(work, command, State.ABORTED_REJECTED, error))
+        else:
             raise LedgerRefusedError(
                 f"the ledger refused to reserve {command.message.resource_id}: {result.status.name}"
             )
-        payer = work.directory.participants[command.payer_fsp]
-        error = refusal(payer, command.amount.currency, amount, ledger, reserved_since=since[position_id])
-        records.append(_end_unreserved(work, command, State.ABORTED_REJECTED, error))
     return records
 
 

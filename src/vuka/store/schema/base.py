@@ -18,5 +18,8 @@ metadata: Final = MetaData(
 Id128: Final = LargeBinary(16)
 """A 128-bit id, big-endian: 16 bytes."""
 
+Int128: Final = LargeBinary(16)
+"""A number too large for 64 bits: 16 bytes, big-endian. A balance: it only ever grows."""
+
 Int64: Final = BigInteger().with_variant(Integer, "sqlite")
 """A 64-bit integer; as the primary key on SQLite it is the rowid, so that rows append."""

@@ -16,17 +16,17 @@ from typing import Final
 
 from sqlalchemy import Column, Index, Integer, Table, text
 
-from vuka.store.schema.base import Id128, Int64, metadata
+from vuka.store.schema.base import Id128, Int64, Int128, metadata
 
 ledger_account: Final = Table(
     "ledger_account",
     metadata,
     Column("account_no", Integer, primary_key=True, autoincrement=False, comment="In the order of creation, from 1."),
     Column("id", Id128, nullable=False),
-    Column("debits_pending", Int64, nullable=False),
-    Column("debits_posted", Int64, nullable=False),
-    Column("credits_pending", Int64, nullable=False),
-    Column("credits_posted", Int64, nullable=False),
+    Column("debits_pending", Int128, nullable=False),
+    Column("debits_posted", Int128, nullable=False),
+    Column("credits_pending", Int128, nullable=False),
+    Column("credits_posted", Int128, nullable=False),
     Column("user_data_128", Id128),
     Column("user_data_64", Int64),
     Column("user_data_32", Int64),
@@ -99,10 +99,10 @@ ledger_balance: Final = Table(
     metadata,
     Column("account_no", Integer, primary_key=True, autoincrement=False),
     Column("timestamp", Int64, primary_key=True, autoincrement=False, comment="Of the transfer."),
-    Column("debits_pending", Int64, nullable=False),
-    Column("debits_posted", Int64, nullable=False),
-    Column("credits_pending", Int64, nullable=False),
-    Column("credits_posted", Int64, nullable=False),
+    Column("debits_pending", Int128, nullable=False),
+    Column("debits_posted", Int128, nullable=False),
+    Column("credits_pending", Int128, nullable=False),
+    Column("credits_posted", Int128, nullable=False),
     comment="Accounts with history: their balances after each transfer.",
     sqlite_with_rowid=False,
 )

@@ -1,0 +1,400 @@
+"""The audit: it passes on a busy scheme, and names the rule for each figure that somebody tampered with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.switch.scheme_bench import SchemeBench
+from tests.switch.wire import EXPIRY_MS, OTHER, PAYEE, PAYER, abort, audited, fulfil, prepare, reserved
+
+from vuka.config import Scheme
+from vuka.ids import TransferId, derive_id, record_id
+from vuka.ledger import chart
+from vuka.switch.audit import DIFFERENCES_MAX, Difference, Report
+from vuka.switch.directory import HUB_ON_US, POSITION, SETTLEMENT
+from vuka.switch.transfers import ExpireTransfers, PrepareTransfer, State
+
+BALANCE = "an account is what its transfers make it"
+OVERDRAWN = "no account is overdrawn that must not be"
+NOBODYS = "every ledger account belongs to a participant"
+MISSING_ACCOUNT = "every account of a participant is in the ledger"
+SIDES = "debits equal credits"
+PENDING_SIDES = "pending debits equal pending credits"
+ONE_END = "a post or void ends one pending transfer"
+END = "the ledger did what the record says"
+PARTIES = "a payment moves between its parties' positions"
+IN_A_WINDOW = "a committed transfer is in a settlement window"
+SAME_WINDOW = "ledger and record name the same window"
+ON_US = "an on-us payment returns"
+HAS_A_RECORD = "every reservation has its record"
+POSITION_RULE = "a position is what its payments add up to"
+LIQUIDITY = "liquidity is what its funds add up to"
+HEADROOM_RULE = "headroom is the smaller of net debit cap and liquidity"
+
+
+class BusyScheme:
+    """A scheme in which everything that may happen to a transfer has happened to one."""
+
+    def __init__(self) -> None:
+        self.hub = hub = SchemeBench(rules=Scheme(on_us_transfers=True))
+        hub.onboard(PAYER, "USD", cap="500", funds="1000")
+        hub.onboard(PAYEE, "USD", cap="1000", funds="200")
+        hub.onboard(OTHER, "EUR", cap="100", funds="100")
+        hub.onboard("secondeuro", "EUR", cap="100", funds="100")
+        self.expired = self._prepare("1 USD")
+        hub.advance(EXPIRY_MS)
+        hub.expire()
+        self.committed = self._prepare("10 USD")
+        hub.accept(fulfil(hub, self.committed))
+        self.notified = self._prepare("20 USD")
+        hub.accept(reserved(hub, self.notified))
+        self.declined = self._prepare("30 USD")
+        hub.accept(abort(hub, self.declined))
+        self.garbled = self._prepare("40 USD")
+        hub.accept(fulfil(hub, self.garbled, fulfilment=None))
+        self.waiting = self._prepare("50.0001 USD")
+        self.refused = self._prepare("5000 USD")
+        self.invalid = self._prepare("1 USD", payee="nobody")
+        self.on_us = self._prepare("5 USD", payee=PAYER)
+        hub.accept(fulfil(hub, self.on_us))
+        self.on_us_waiting = self._prepare("6 USD", payee=PAYER)
+        self.euro = self._prepare("60 EUR", payer=OTHER, payee="secondeuro")
+        hub.accept(fulfil(hub, self.euro))
+        # otherfsp owes more than its new cap: a shortfall.
+        hub.adjust_cap(OTHER, "EUR", "25")
+        self.deposit = hub.funds_in(PAYEE, "7 USD")
+        hub.accept(self.deposit)
+        self.withdrawal = hub.funds_out(PAYEE, "8 USD")
+        hub.accept(self.withdrawal)
+        paid = hub.funds_out(PAYEE, "9 USD")
+        hub.accept(paid)
+        hub.accept(hub.commit_out(paid))
+        returned = hub.funds_out(PAYEE, "11 USD")
+        hub.accept(returned)
+        hub.accept(hub.abort_out(returned))
+
+    def _prepare(self, amount: str, *, payer: str = PAYER, payee: str = PAYEE) -> PrepareTransfer:
+        command = prepare(self.hub, amount, payer=payer, payee=payee)
+        self.hub.accept(command)
+        return command
+
+    def tamper(self, sql: str, *parameters: int | str | bytes | None) -> None:
+        """Changes exactly one row behind the hub's back."""
+        with self.hub.work() as work:
+            assert work.tx.run(sql, parameters) == 1
+
+    def change_balance(self, account: bytes, column: str, change: int) -> None:
+        """Changes a balance, by minor units, behind the hub's back."""
+        with self.hub.work() as work:
+            ((kept,),) = work.tx.query(f"SELECT {column} FROM ledger_account WHERE id = ?", (account,))
+            changed = int.from_bytes(kept, "big") + change
+            work.tx.run(f"UPDATE ledger_account SET {column} = ? WHERE id = ?", (changed.to_bytes(16, "big"), account))
+
+    def found(self) -> dict[str, list[Difference]]:
+        """What the audit reports, by rule."""
+        by_rule: dict[str, list[Difference]] = {}
+        for difference in audited(self.hub).differences:
+            by_rule.setdefault(difference.rule, []).append(difference)
+        return by_rule
+
+
+@pytest.fixture
+def busy() -> Iterator[BusyScheme]:
+    scheme = BusyScheme()
+    yield scheme
+    scheme.hub.close()
+
+
+def account_id(name: str, currency: str, account_type: str) -> bytes:
+    return record_id(chart.account_id(name, currency, account_type))
+
+
+def subjects(found: dict[str, list[Difference]], rule: str) -> list[str]:
+    return [difference.subject for difference in found.get(rule, ())]
+
+
+# --- books that are right ---------------------------------------------------------------------------------------
+
+
+def test_a_scheme_just_founded_passes(hub: SchemeBench) -> None:
+    assert audited(hub).differences == []
+
+
+def test_a_busy_scheme_passes(busy: BusyScheme) -> None:
+    assert busy.found() == {}
+
+
+def test_a_busy_scheme_has_every_end_that_a_payment_may_have(busy: BusyScheme) -> None:
+    rows = busy.hub.read(
+        lambda tx, _ledger, _directory: tx.query("SELECT DISTINCT state FROM transfer WHERE kind = 'PAYMENT'")
+    )
+    late = prepare(busy.hub, "1 USD", expires_in_ms=1)
+    busy.hub.advance(1)
+    busy.hub.accept(late)
+    assert {state for (state,) in rows} | {busy.hub.transfer(late.transfer_id).state} == {
+        State.RESERVED,
+        State.COMMITTED,
+        State.ABORTED_ERROR,
+        State.ABORTED_REJECTED,
+        State.EXPIRED_RESERVED,
+        State.EXPIRED_PREPARED,
+        State.INVALID,
+    }
+    assert busy.found() == {}
+
+
+def test_it_passes_after_everything_has_expired(busy: BusyScheme) -> None:
+    busy.hub.advance(10 * 86_400_000)
+    busy.hub.accept(ExpireTransfers())
+    assert busy.found() == {}
+
+
+def test_it_says_how_much_it_looked_at(busy: BusyScheme) -> None:
+    report = audited(busy.hub)
+    counted = busy.hub.read(
+        lambda tx, _ledger, _directory: [
+            tx.query(f"SELECT COUNT(*) FROM {table}")[0][0] for table in ("account", "ledger_transfer", "transfer")
+        ]
+    )
+    assert [report.accounts, report.ledger_transfers, report.transfers] == counted
+    assert report.positions == 4
+
+
+def test_it_repairs_nothing(busy: BusyScheme) -> None:
+    busy.change_balance(_position(), "debits_posted", 1)
+    assert busy.found() == busy.found() != {}
+
+
+def test_it_reports_no_more_differences_than_its_limit() -> None:
+    report = Report()
+    for number in range(DIFFERENCES_MAX + 1):
+        report.differs("a rule", str(number), 0, 1)
+    assert len(report.differences) == DIFFERENCES_MAX
+
+
+# --- balances ---------------------------------------------------------------------------------------------------
+
+
+def _position() -> bytes:
+    return account_id(PAYER, "USD", POSITION)
+
+
+def test_a_balance_that_was_changed_is_reported(busy: BusyScheme) -> None:
+    busy.change_balance(_position(), "debits_posted", 1)
+    found = busy.found()
+    assert subjects(found, BALANCE) == ["payerfsp USD POSITION"]
+    (difference,) = found[BALANCE]
+    assert difference.expected != difference.found
+
+
+def test_a_difference_gives_both_figures_to_the_minor_unit(busy: BusyScheme) -> None:
+    busy.change_balance(account_id("Hub", "USD", HUB_ON_US), "debits_posted", 1)
+    (difference,) = busy.found()[BALANCE]
+    assert (difference.expected, difference.found) == (
+        "debits pending 0, debits posted 5, credits pending 6, credits posted 5",
+        "debits pending 0, debits posted 5.0001, credits pending 6, credits posted 5",
+    )
+
+
+def test_one_minor_unit_from_nowhere_is_reported(busy: BusyScheme) -> None:
+    busy.change_balance(_position(), "credits_posted", 1)
+    assert subjects(busy.found(), SIDES) == ["USD"]
+
+
+def test_a_pending_balance_that_was_changed_is_reported(busy: BusyScheme) -> None:
+    busy.change_balance(_position(), "debits_pending", 1)
+    found = busy.found()
+    assert (subjects(found, BALANCE), subjects(found, PENDING_SIDES)) == (["payerfsp USD POSITION"], ["USD"])
+
+
+def test_an_overdrawn_position_is_reported(busy: BusyScheme) -> None:
+    busy.change_balance(_position(), "debits_posted", 10_000_000)
+    assert subjects(busy.found(), OVERDRAWN) == ["payerfsp USD POSITION"]
+
+
+def test_overdrawn_liquidity_is_reported(busy: BusyScheme) -> None:
+    busy.change_balance(account_id(PAYER, "USD", SETTLEMENT), "debits_posted", 10_000_001)
+    assert subjects(busy.found(), OVERDRAWN) == ["payerfsp USD SETTLEMENT"]
+
+
+def test_an_account_that_is_not_in_the_ledger_is_reported(busy: BusyScheme) -> None:
+    busy.tamper("UPDATE account SET ledger_account_id = ? WHERE ledger_account_id = ?", bytes(15) + b"\1", _position())
+    found = busy.found()
+    assert subjects(found, MISSING_ACCOUNT) == ["payerfsp USD POSITION"]
+    assert subjects(found, NOBODYS) == [f"account {_position().hex()}"]
+
+
+# --- the ledger's transfers -------------------------------------------------------------------------------------
+
+
+def test_a_missing_reservation_is_reported(busy: BusyScheme) -> None:
+    busy.tamper("DELETE FROM ledger_transfer WHERE id = ?", busy.waiting.transfer_id)
+    found = busy.found()
+    assert subjects(found, BALANCE) == ["payerfsp USD POSITION", "payeefsp USD POSITION"]
+    (difference,) = found[END]
+    assert (difference.expected, difference.found) == ("reserved 50.0001", "not reserved")
+
+
+def test_a_missing_post_is_reported(busy: BusyScheme) -> None:
+    busy.tamper("DELETE FROM ledger_transfer WHERE id = ?", record_id(chart.post_id(busy.committed.transfer_id)))
+    found = busy.found()
+    (difference,) = found[END]
+    assert (difference.expected, difference.found) == ("posted 10", "reserved 10")
+    assert subjects(found, BALANCE) == ["payerfsp USD POSITION", "payeefsp USD POSITION"]
+
+
+def test_a_missing_void_is_reported(busy: BusyScheme) -> None:
+    busy.tamper("DELETE FROM ledger_transfer WHERE id = ?", record_id(chart.void_id(busy.declined.transfer_id)))
+    (difference,) = busy.found()[END]
+    assert (difference.expected, difference.found) == ("voided", "reserved 30")
+
+
+def test_a_missing_deposit_is_reported(busy: BusyScheme) -> None:
+    busy.tamper("DELETE FROM ledger_transfer WHERE id = ?", busy.deposit.transfer_id)
+    assert subjects(busy.found(), BALANCE) == ["Hub USD HUB_RECONCILIATION", "payeefsp USD SETTLEMENT"]
+
+
+def test_a_changed_amount_in_the_ledger_is_reported(busy: BusyScheme) -> None:
+    busy.tamper("UPDATE ledger_transfer SET amount = amount + 1 WHERE id = ?", busy.waiting.transfer_id)
+    (difference,) = busy.found()[END]
+    assert (difference.expected, difference.found) == ("reserved 50.0001", "reserved 50.0002")
+
+
+def test_a_second_post_is_reported(busy: BusyScheme) -> None:
+    post_id = record_id(chart.post_id(busy.committed.transfer_id))
+    second = record_id(derive_id("second", post_id))
+    columns = "debit_account_no, credit_account_no, amount, code, flags, pending_id, user_data_64"
+    busy.tamper(
+        f"""INSERT INTO ledger_transfer (timestamp, id, {columns})
+            SELECT (SELECT MAX(timestamp) + 1 FROM ledger_transfer), ?, {columns} FROM ledger_transfer WHERE id = ?""",
+        second,
+        post_id,
+    )
+    assert subjects(busy.found(), ONE_END) == [second.hex()]
+
+
+def test_an_on_us_payment_that_did_not_return_is_reported(busy: BusyScheme) -> None:
+    busy.tamper("DELETE FROM ledger_transfer WHERE id = ?", record_id(derive_id("on-us", busy.on_us.transfer_id)))
+    (difference,) = busy.found()[ON_US]
+    assert difference.subject == _subject(busy.on_us)
+
+
+# --- records ----------------------------------------------------------------------------------------------------
+
+
+def _subject(command: PrepareTransfer) -> str:
+    return f"PAYMENT {command.message.resource_id}"
+
+
+def set_record(busy: BusyScheme, transfer_id: TransferId, column: str, value: int | str | None) -> None:
+    busy.tamper(f"UPDATE transfer SET {column} = ? WHERE transfer_id = ?", value, transfer_id)
+
+
+@pytest.mark.parametrize(
+    ("which", "state", "found"),
+    [
+        ("committed", "RESERVED", "posted 10"),
+        ("committed", "ABORTED_ERROR", "posted 10"),
+        ("notified", "EXPIRED_RESERVED", "posted 20"),
+        ("waiting", "COMMITTED", "reserved 50.0001"),
+        ("waiting", "ABORTED_ERROR", "reserved 50.0001"),
+        ("declined", "COMMITTED", "voided"),
+        ("garbled", "RESERVED", "voided"),
+        ("expired", "COMMITTED", "voided"),
+        ("refused", "RESERVED", "not reserved"),
+        ("invalid", "COMMITTED", "not reserved"),
+    ],
+)
+def test_a_record_that_says_another_end_than_the_ledger_is_reported(
+    busy: BusyScheme, which: str, state: str, found: str
+) -> None:
+    command: PrepareTransfer = getattr(busy, which)
+    set_record(busy, command.transfer_id, "state", state)
+    (difference,) = busy.found()[END]
+    assert (difference.subject, difference.found) == (f"{_subject(command)} {state}", found)
+
+
+def test_a_withdrawal_that_says_another_end_than_the_ledger_is_reported(busy: BusyScheme) -> None:
+    set_record(busy, busy.withdrawal.transfer_id, "state", "COMMITTED")
+    (difference,) = busy.found()[END]
+    assert (difference.expected, difference.found) == ("posted 8", "reserved 8")
+
+
+def test_an_amount_that_was_changed_in_a_record_is_reported(busy: BusyScheme) -> None:
+    set_record(busy, busy.committed.transfer_id, "amount", 100_001)
+    found = busy.found()
+    (difference,) = found[END]
+    assert (difference.expected, difference.found) == ("posted 10.0001", "posted 10")
+    assert subjects(found, POSITION_RULE) == ["payerfsp USD", "payeefsp USD"]
+
+
+def test_a_position_that_its_payments_do_not_add_up_to_is_reported(busy: BusyScheme) -> None:
+    set_record(busy, busy.committed.transfer_id, "amount", 100_001)
+    differences = busy.found()[POSITION_RULE]
+    assert [(each.expected, each.found) for each in differences] == [("86.0002", "86.0001"), ("-30.0001", "-30")]
+
+
+def test_a_payment_to_another_than_the_ledger_paid_is_reported(busy: BusyScheme) -> None:
+    set_record(busy, busy.committed.transfer_id, "payee_fsp", OTHER)
+    found = busy.found()
+    assert subjects(found, PARTIES) == [_subject(busy.committed)]
+    assert subjects(found, POSITION_RULE) == ["payeefsp USD"]
+
+
+def test_a_missing_record_is_reported(busy: BusyScheme) -> None:
+    busy.tamper("DELETE FROM transfer WHERE transfer_id = ?", busy.committed.transfer_id)
+    assert subjects(busy.found(), HAS_A_RECORD) == [busy.committed.message.resource_id]
+
+
+# --- settlement windows -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("window", [None, 999])
+def test_a_committed_transfer_without_a_window_is_reported(busy: BusyScheme, window: int | None) -> None:
+    set_record(busy, busy.committed.transfer_id, "settlement_window_id", window)
+    assert subjects(busy.found(), IN_A_WINDOW) == [_subject(busy.committed)]
+
+
+def test_a_committed_transfer_in_another_window_than_the_ledgers_is_reported(busy: BusyScheme) -> None:
+    busy.tamper(
+        """INSERT INTO settlement_window (settlement_window_id, state, reason, created_ms, changed_ms)
+           VALUES (2, 'CLOSED', 'planted', 0, 0)"""
+    )
+    set_record(busy, busy.committed.transfer_id, "settlement_window_id", 2)
+    found = busy.found()
+    assert (list(found), subjects(found, SAME_WINDOW)) == ([SAME_WINDOW], [_subject(busy.committed)])
+
+
+# --- liquidity and headroom -------------------------------------------------------------------------------------
+
+
+def test_liquidity_that_its_funds_do_not_add_up_to_is_reported(busy: BusyScheme) -> None:
+    set_record(busy, busy.deposit.transfer_id, "amount", 70_001)
+    (difference,) = busy.found()[LIQUIDITY]
+    assert (difference.subject, difference.expected, difference.found) == ("payeefsp USD", "190.0001", "190")
+
+
+def test_a_missing_record_of_a_deposit_is_reported(busy: BusyScheme) -> None:
+    busy.tamper("UPDATE transfer SET state = 'ABORTED_REJECTED' WHERE transfer_id = ?", busy.deposit.transfer_id)
+    assert subjects(busy.found(), LIQUIDITY) == ["payeefsp USD"]
+
+
+def test_headroom_that_does_not_follow_the_cap_is_reported(busy: BusyScheme) -> None:
+    position_id = busy.hub.account_id(PAYER, "USD", POSITION)
+    busy.tamper("UPDATE participant_limit SET value = value - 1 WHERE is_active = 1 AND account_id = ?", position_id)
+    (difference,) = busy.found()[HEADROOM_RULE]
+    assert (difference.subject, difference.expected, difference.found) == ("payerfsp USD", "499.9999", "500")
+
+
+def test_a_cap_that_is_missing_is_reported(busy: BusyScheme) -> None:
+    position_id = busy.hub.account_id(PAYER, "USD", POSITION)
+    busy.tamper("UPDATE participant_limit SET is_active = 0 WHERE is_active = 1 AND account_id = ?", position_id)
+    assert subjects(busy.found(), HEADROOM_RULE) == ["payerfsp USD"]
+
+
+def test_a_forgotten_shortfall_is_reported(busy: BusyScheme) -> None:
+    assert busy.hub.shortfall(OTHER, "EUR") == "35"
+    busy.tamper("DELETE FROM shortfall")
+    (difference,) = busy.found()[HEADROOM_RULE]
+    assert (difference.subject, difference.expected, difference.found) == ("otherfsp EUR", "25", "60")
