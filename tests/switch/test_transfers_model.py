@@ -18,15 +18,18 @@ from tests.switch.scheme_bench import SchemeBench, show
 from tests.switch.wire import FULFILMENT, abort, audited, base64url, fulfil, get, prepare
 
 from vuka.config import Scheme
-from vuka.ids import FspId, TransferId, parse_id
+from vuka.ids import FspId, TransferId
 from vuka.switch.funds import ReserveFundsOut
 from vuka.switch.transfers import AbortTransfer, ExpireTransfers, FulfilTransfer, PrepareTransfer
 from vuka.switch.work import Action, Command, ErrorBody, Forward, Notice, TransferBody
 
 NAMES: Final = ("ann", "ben", "cleo")
 TICK_MS: Final = 1_000
-IDS: Final = 8
+IDS: Final = 12
 """Few, so that ids meet again."""
+
+UNKNOWN: Final = 9
+"""Where an answer aims: below this at a transfer there is, one that waits if any does; this is one nobody prepared."""
 
 ABOUT_THE_MESSAGE: Final = (
     "Modified request",
@@ -124,26 +127,28 @@ prepares = st.fixed_dictionaries(
         "payer": names,
         "payee": names,
         "minor": amounts,
-        "ticks": st.sampled_from((0, 1, 2, 5, 5)),
+        "ticks": st.sampled_from((5, 9, 9, 2, 1, 0)),
         "source": st.sampled_from((None, None, None, None, *NAMES)),
     }
 )
 answers = st.fixed_dictionaries(
     {
         "what": st.just("answer"),
-        "id": ids,
+        "aim": st.integers(0, UNKNOWN),
         "says": st.sampled_from(("COMMITTED", "COMMITTED", "RESERVED", "RESERVED", "ABORTED", "ERROR")),
         "source": st.sampled_from((None, None, None, None, *NAMES)),
-        "destination": st.sampled_from(("", "", "", "", "", None, *NAMES)),
-        "fulfilment": st.sampled_from((FULFILMENT, FULFILMENT, FULFILMENT, None, base64url(bytes(32)))),
+        "destination": st.sampled_from((*("",) * 12, None, *NAMES)),
+        "fulfilment": st.sampled_from((*(FULFILMENT,) * 6, None, base64url(bytes(32)))),
         "version": st.sampled_from(("1.1", "1.1", "2.0", "1.0")),
         "code": st.sampled_from(("5104", "5199", "9999")),
     }
 )
 resends = st.fixed_dictionaries({"what": st.just("again"), "index": st.integers(0, 10_000)})
-questions = st.fixed_dictionaries({"what": st.just("get"), "id": ids, "source": names})
+questions = st.fixed_dictionaries({"what": st.just("get"), "aim": st.integers(0, UNKNOWN), "source": names})
 timers = st.just({"what": "expire"})
-batches = st.lists(st.one_of(prepares, prepares, answers, answers, answers, resends, questions, timers), max_size=6)
+batches = st.lists(
+    st.one_of(prepares, prepares, answers, answers, answers, resends, questions, timers), min_size=2, max_size=8
+)
 
 
 class SwitchAgainstModel(RuleBasedStateMachine):
@@ -168,7 +173,19 @@ class SwitchAgainstModel(RuleBasedStateMachine):
 
     # --- participants -------------------------------------------------------------------------------------------
 
+    @rule(each=prepares)
+    def somebody_prepares(self, each: dict[str, Any]) -> None:
+        self.participants_send([each])
+
+    @precondition(lambda self: self.model.payments)
+    @rule(each=answers)
+    def somebody_answers(self, each: dict[str, Any]) -> None:
+        self.participants_send([each])
+
     @rule(batch=batches)
+    def participants_send_at_once(self, batch: list[dict[str, Any]]) -> None:
+        self.participants_send(batch)
+
     def participants_send(self, batch: list[dict[str, Any]]) -> None:
         commands: list[Command] = []
         before = {key for key, payment in self.model.payments.items() if payment.was_reserved}
@@ -201,56 +218,62 @@ class SwitchAgainstModel(RuleBasedStateMachine):
             case "again":
                 return self.sent[each["index"] % len(self.sent)] if self.sent else None
             case "get":
-                return get(self.hub, self._prepared(each["id"]), each["source"])
+                return get(self.hub, self._prepared(each["aim"]), each["source"])
         return ExpireTransfers()
 
     def _answer(self, each: dict[str, Any]) -> Command:
-        prepared = self._prepared(each["id"])
+        prepared = self._prepared(each["aim"])
         common = {"source": each["source"], "destination": each["destination"], "version": each["version"]}
         if each["says"] == "ERROR":
             return abort(self.hub, prepared, each["code"], **common)
         return fulfil(self.hub, prepared, state=each["says"], fulfilment=each["fulfilment"], **common)
 
-    def _prepared(self, number: int) -> PrepareTransfer:
-        """The transfer of that id as its payee knows it; any, where there is none."""
-        payment = self.model.payments.get(TransferId(parse_id(_wire_id(number))))
-        payer, payee = (payment.payer, payment.payee) if payment is not None else ("ann", "ben")
-        return prepare(self.hub, "1 USD", payer=payer, payee=payee, wire_id=_wire_id(number))
+    def _prepared(self, aim: int) -> PrepareTransfer:
+        """The transfer that is aimed at, as its payee knows it."""
+        payments = self.model.payments
+        waiting = [key for key, payment in payments.items() if payment.state == "RESERVED"]
+        candidates = waiting if waiting and aim % 3 else list(payments)
+        if aim == UNKNOWN or not candidates:
+            return prepare(self.hub, "1 USD", payer="ann", payee="ben", wire_id=_wire_id(IDS))
+        key = candidates[aim % len(candidates)]
+        payment = payments[key]
+        return prepare(self.hub, "1 USD", payer=payment.payer, payee=payment.payee, wire_id=_uuid(key))
 
     # --- time and operators -------------------------------------------------------------------------------------
 
-    @rule(ticks=st.sampled_from((1, 1, 2, 6)), timer=st.booleans())
+    @rule(ticks=st.sampled_from((1, 1, 2, 9)), timer=st.booleans())
     def time_passes(self, ticks: int, timer: bool) -> None:
         self.hub.advance(ticks * TICK_MS)
         if timer:
             self.hub.expire()
             self.model.apply(ExpireTransfers(), self.hub.now_ms)
 
-    @rule(name=names, minor=amounts)
-    def funds_come_in(self, name: str, minor: int) -> None:
-        self.hub.accept(self.hub.funds_in(name, f"{show(minor)} USD"))
-        self.model.funds[name] += minor
+    @rule(name=names, minor=amounts, does=st.sampled_from(("funds in", "funds out", "paid", "returned", "cap")))
+    def operators_act(self, name: str, minor: int, does: str) -> None:
+        match does:
+            case "funds in":
+                self.hub.accept(self.hub.funds_in(name, f"{show(minor)} USD"))
+                self.model.funds[name] += minor
+            case "funds out":
+                self._ask_back(name, minor)
+            case "cap":
+                self.hub.adjust_cap(name, "USD", show(minor))
+                self.model.caps[name] = minor
+            case _ if self.withdrawals:
+                self._end_withdrawal(is_paid=does == "paid")
 
-    @rule(name=names, minor=amounts)
-    def funds_are_asked_back(self, name: str, minor: int) -> None:
+    def _ask_back(self, name: str, minor: int) -> None:
         withdrawal = self.hub.funds_out(name, f"{show(minor)} USD")
         self.hub.run(withdrawal)
         if minor <= self.model.funds[name]:
             self.model.funds[name] -= minor
             self.withdrawals.append((withdrawal, name))
 
-    @precondition(lambda self: self.withdrawals)
-    @rule(paid=st.booleans())
-    def a_withdrawal_ends(self, paid: bool) -> None:
+    def _end_withdrawal(self, *, is_paid: bool) -> None:
         withdrawal, name = self.withdrawals.pop()
-        self.hub.accept(self.hub.commit_out(withdrawal) if paid else self.hub.abort_out(withdrawal))
-        if not paid:
+        self.hub.accept(self.hub.commit_out(withdrawal) if is_paid else self.hub.abort_out(withdrawal))
+        if not is_paid:
             self.model.funds[name] += withdrawal.amount.minor
-
-    @rule(name=names, minor=st.sampled_from((0, 10_0000, 50_0000, 90_0000)))
-    def the_cap_changes(self, name: str, minor: int) -> None:
-        self.hub.adjust_cap(name, "USD", show(minor))
-        self.model.caps[name] = minor
 
     # --- what must hold -----------------------------------------------------------------------------------------
 
@@ -321,7 +344,7 @@ def _end_told(notice: Notice) -> str | None:
 
 
 SwitchAgainstModel.TestCase.settings = settings(
-    max_examples=150,
+    max_examples=200,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],

@@ -9,10 +9,9 @@ kept, so that it can be compared with the hub's records afterwards.
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from itertools import cycle
 from typing import Final
@@ -25,14 +24,10 @@ from vuka.fspiop.versions import Version
 from vuka.httpclient import HttpClient, Request, Response, TransportError
 from vuka.money import format_amount
 from vuka.sim.onboard import Operator, Terms
+from vuka.sim.outcomes import Outcome, Outcomes
 from vuka.sim.participant import now_ms
 from vuka.sim.server import Answer, Inquiry, Server
-
-PREIMAGE: Final = bytes(range(32))
-FULFILMENT: Final = base64.urlsafe_b64encode(PREIMAGE).rstrip(b"=").decode()
-CONDITION: Final = base64.urlsafe_b64encode(hashlib.sha256(PREIMAGE).digest()).rstrip(b"=").decode()
-ILP_PACKET: Final = base64.urlsafe_b64encode(bytes(range(256)) * 2 + bytes(186)).rstrip(b"=").decode()
-"""As long as a packet of life: 931 characters or so."""
+from vuka.sim.unquoted import CONDITION, FULFILMENT, ILP_PACKET
 
 AMOUNT: Final = 10_000
 CURRENCY: Final = "USD"
@@ -44,6 +39,7 @@ QUESTIONS_MAX: Final = 100
 _ID_START: Final = len('{"transferId":"')
 _ID_END: Final = _ID_START + 36
 _PATH_START: Final = len("/transfers/")
+_CODE_START: Final = b'"errorCode":"'
 
 _ACCEPTED: Final = Answer(202)
 _OK: Final = Answer(200)
@@ -69,6 +65,11 @@ class LoadReport(msgspec.Struct):
     committed: int
     """Transfers told COMMITTED in the whole run, warm-up included."""
     unfinished: int
+    errors: dict[str, int] = {}
+    """How often payers were told what, by error code, or by HTTP status where there was none."""
+    sent: dict[str, str] = {}
+    received: dict[str, str] = {}
+    """By participant: the sum of what it was told COMMITTED as payer and as payee, warm-up included."""
 
 
 class _Under(msgspec.Struct):
@@ -96,13 +97,19 @@ class LoadParticipant:
             return _ACCEPTED
         transfer_id = path[_PATH_START : _PATH_START + 36]
         if method == "PATCH":
-            self.load.payee_told[transfer_id] = _end_of(inquiry.body)
+            self.load.hear_patch(self, transfer_id, _end_of(inquiry.body))
             return _OK
         if path.endswith("/error"):
             self.load.hear_error(self, transfer_id, inquiry.body)
             return _OK
         self.load.hear(self, transfer_id, _end_of(inquiry.body))
         return _OK
+
+
+def _code_of(body: bytes) -> str:
+    """The FSPIOP code in an error's body; empty where there is none."""
+    at = body.find(_CODE_START)
+    return body[at + len(_CODE_START) :][:4].decode("ascii", "replace") if at >= 0 else ""
 
 
 def _end_of(body: bytes) -> str:
@@ -116,7 +123,15 @@ def _end_of(body: bytes) -> str:
 class Load:
     """A closed loop of transfers among ``participants`` of one hub."""
 
-    def __init__(self, *, hub_url: str, operators_url: str, participants: int, reserve: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        hub_url: str,
+        operators_url: str,
+        participants: int,
+        reserve: bool = True,
+        outcomes: Outcomes | None = None,
+    ) -> None:
         self.hub_url = hub_url
         self.reserve_first = reserve
         """Whether payees answer RESERVED (1.1 and later) or COMMITTED (1.0 style)."""
@@ -130,10 +145,23 @@ class Load:
         """Transfers whose POST the hub has answered 202."""
         self.resent = 0
         self.refused = 0
+        self.errors: Counter[str] = Counter()
+        self.sent: Counter[str] = Counter()
+        self.received: Counter[str] = Counter()
+        """Minor units of committed transfers, by participant, as payer and as payee were told."""
         self.goes_on = True
+        self._outcomes = outcomes
+        self.contradictions: list[str] = []
+        """Transfers of which somebody was told a second end."""
         self._under: dict[str, _Under] = {}
+        self._awaited: dict[str, LoadParticipant] = {}
+        """The payees of transfers that have ended for the payer, and not yet for them."""
         self._latencies: list[float] = []
         self._measures = False
+        self._began = (0.0, 0.0)
+        self._begins_after: int | None = None
+        self._to_send: int | None = None
+        """How many transfers are still to be sent; None for no bound."""
         self._quiet = asyncio.Event()
         self._one_ended = asyncio.Event()
         self._headers: dict[tuple[str, str, str], tuple[int, list[tuple[str, str]]]] = {}
@@ -162,14 +190,36 @@ class Load:
         for _ in range(concurrency):
             self.prepare()
         await asyncio.sleep(warmup_seconds)
-        self._measures = True
-        cpu_before, started = time.process_time(), time.perf_counter()
+        self._begin()
         await asyncio.sleep(seconds)
-        cpu_seconds, elapsed = time.process_time() - cpu_before, time.perf_counter() - started
-        self._measures = False
-        self.goes_on = False
+        elapsed, cpu_seconds = self._end()
         await self.finish()
         return self._report(elapsed, cpu_seconds)
+
+    async def run_count(self, *, concurrency: int, count: int, warmup: int = 0) -> LoadReport:
+        """The same for ``count`` transfers after ``warmup`` others: exactly so many are sent."""
+        self._to_send = warmup + count
+        self._begins_after = len(self.payer_told) + warmup
+        if not warmup:
+            self._begin()
+        all_ended = self._begins_after + count
+        for _ in range(min(concurrency, self._to_send)):
+            self.prepare()
+        await self.until_ended(all_ended)
+        elapsed, cpu_seconds = self._end()
+        await self.finish()
+        return self._report(elapsed, cpu_seconds)
+
+    def _begin(self) -> None:
+        """What ends from now on is measured."""
+        self._measures = True
+        self._began = time.perf_counter(), time.process_time()
+
+    def _end(self) -> tuple[float, float]:
+        """Measures no more; the seconds that it took, and those of this process's CPU."""
+        self._measures = False
+        self.goes_on = False
+        return time.perf_counter() - self._began[0], time.process_time() - self._began[1]
 
     async def until_ended(self, count: int) -> None:
         """Waits until ``count`` transfers have ended."""
@@ -218,11 +268,14 @@ class Load:
             disagreements=self.disagreements(),
             committed=sum(end == "COMMITTED" for end in self.payer_told.values()),
             unfinished=len(self._under),
+            errors=dict(self.errors),
+            sent={each.name: format_amount(self.sent[each.name]) for each in self.participants},
+            received={each.name: format_amount(self.received[each.name]) for each in self.participants},
         )
 
     def disagreements(self) -> list[str]:
-        """Transfers of which payer and payee were told different ends."""
-        return [
+        """Transfers of which payer and payee were told different ends, or one of them two."""
+        return self.contradictions + [
             f"{transfer_id}: payer {end}, payee {self.payee_told.get(transfer_id, 'nothing')}"
             for transfer_id, end in self.payer_told.items()
             if (self.payee_told.get(transfer_id) == "COMMITTED") != (end == "COMMITTED")
@@ -232,6 +285,10 @@ class Load:
 
     def prepare(self) -> None:
         """The payer's POST."""
+        if self._to_send is not None:
+            if self._to_send <= 0:
+                return
+            self._to_send -= 1
         payer, payee = next(self._pairs)
         transfer_id = str(uuid.uuid4())
         expires = format_datetime_ms(now_ms() + EXPIRES_MS)
@@ -261,13 +318,16 @@ class Load:
         """The hub's PUT: the end, for the payer; a confirmation, for the payee."""
         under = self._under.get(transfer_id)
         if under is None:
-            if end != "RESERVED" and transfer_id in self.payer_told:
-                self.payee_told.setdefault(transfer_id, end)
+            self._payee_ended(participant, transfer_id, end)
             return
         if under.payee is participant:
-            self.payee_told[transfer_id] = end
+            self._payee_ended(participant, transfer_id, end)
         elif end != "RESERVED":
             self._ended(transfer_id, end)
+
+    def hear_patch(self, payee: LoadParticipant, transfer_id: str, end: str) -> None:
+        """The hub's PATCH: the end, for the payee."""
+        self._payee_ended(payee, transfer_id, end)
 
     def hear_error(self, participant: LoadParticipant, transfer_id: str, body: bytes) -> None:
         """The hub's PUT …/error: the transfer has ended without money."""
@@ -277,16 +337,45 @@ class Load:
         under = self._under.get(transfer_id)
         if under is not None and under.payer is participant:
             self.refused += 1
-            self._ended(transfer_id, "ABORTED")
+            self._ended(transfer_id, "ABORTED", _code_of(body))
         else:
             self.payee_told.setdefault(transfer_id, "ABORTED")
 
-    def _ended(self, transfer_id: str, end: str) -> None:
+    def _payee_ended(self, payee: LoadParticipant, transfer_id: str, end: str) -> None:
+        """The hub's word to a payee; or to anybody once more, who must be told the same."""
+        if end == "RESERVED":
+            return
+        under = self._under.get(transfer_id)
+        awaited = under.payee if under is not None else self._awaited.get(transfer_id)
+        earlier = self.payee_told.get(transfer_id)
+        if payee is not awaited or earlier is not None:
+            known = earlier or self.payer_told.get(transfer_id, end)
+            if end != known:
+                self.contradictions.append(f"{transfer_id}: {payee.name} told {end}, after {known}")
+            return
+        self.payee_told[transfer_id] = end
+        self._awaited.pop(transfer_id, None)
+        if end == "COMMITTED":
+            self.received[payee.name] += AMOUNT
+        if self._outcomes is not None:
+            self._outcomes.add(Outcome(now_ms(), transfer_id, payee.name, "payee", end, AMOUNT, CURRENCY))
+
+    def _ended(self, transfer_id: str, end: str, code: str = "") -> None:
         under = self._under.pop(transfer_id)
         self.payer_told[transfer_id] = end
+        if transfer_id not in self.payee_told:
+            self._awaited[transfer_id] = under.payee
+        if end == "COMMITTED":
+            self.sent[under.payer.name] += AMOUNT
+        else:
+            self.errors[code or end] += 1
+        if self._outcomes is not None:
+            self._outcomes.add(Outcome(now_ms(), transfer_id, under.payer.name, "payer", end, AMOUNT, CURRENCY, code))
         self._one_ended.set()
         if self._measures and end == "COMMITTED":
             self._latencies.append(time.perf_counter() - under.started)
+        if len(self.payer_told) == self._begins_after and not self._measures:
+            self._begin()
         if self.goes_on:
             self.prepare()
         elif not self._under:
@@ -310,13 +399,23 @@ class Load:
                     self.accepted.add(request.body[_ID_START:_ID_END].decode())
                 return
             if isinstance(answer, Response) and answer.status != 503:
-                self.refused += 1
+                self._refused(request, answer)
                 return
             self.resent += 1
             loop = asyncio.get_running_loop()
             loop.call_later(RESEND_SECONDS, self.client.start, request, self._resending(request))
 
         return answered
+
+    def _refused(self, request: Request, answer: Response) -> None:
+        """The hub does not want it. A transfer that it never took has ended; any other it tells the end of itself."""
+        self.refused += 1
+        code = _code_of(answer.body) or f"HTTP {answer.status}"
+        transfer_id = request.body[_ID_START:_ID_END].decode() if request.body is not None else ""
+        if request.method == "POST" and transfer_id in self._under:
+            self._ended(transfer_id, "ABORTED", code)
+        else:
+            self.errors[code] += 1
 
     def _headers_for(self, method: str, path: str, source: str, destination: str) -> list[tuple[str, str]]:
         key = (method, source, destination)

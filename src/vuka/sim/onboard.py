@@ -1,6 +1,7 @@
 """Onboarding: what a scheme operator does for new participants, over the operators' API (hub reference §14.1).
 
-It may be run again on a hub that knows some of them: nothing is doubled.
+It may be run again on a hub that knows some of them, also one where it broke off halfway: nothing is doubled, and what
+is missing is added.
 """
 
 from __future__ import annotations
@@ -13,8 +14,13 @@ import msgspec
 
 from vuka.httpclient import HttpClient, Request
 from vuka.money import format_amount
+from vuka.sim.participant import Participant
 
 _PARTY: Final = "{{partyIdType}}/{{partyIdentifier}}"
+_SUB_ID: Final = _PARTY + "/{{partySubIdOrType}}"
+
+_FIRST_FUNDS: Final = uuid.UUID("6f1d2c9e-6a0b-5f57-9c55-0b8f6a6f7c11")
+"""The name space of the transfers that bring first funds: the same ones whenever onboarding is run again."""
 
 ENDPOINTS: Final = {
     "FSPIOP_CALLBACK_URL_TRANSFER_POST": "/transfers",
@@ -22,9 +28,14 @@ ENDPOINTS: Final = {
     "FSPIOP_CALLBACK_URL_TRANSFER_ERROR": "/transfers/{{transferId}}/error",
     "FSPIOP_CALLBACK_URL_PARTICIPANT_PUT": f"/participants/{_PARTY}",
     "FSPIOP_CALLBACK_URL_PARTICIPANT_PUT_ERROR": f"/participants/{_PARTY}/error",
+    "FSPIOP_CALLBACK_URL_PARTICIPANT_SUB_ID_PUT": f"/participants/{_SUB_ID}",
+    "FSPIOP_CALLBACK_URL_PARTICIPANT_SUB_ID_PUT_ERROR": f"/participants/{_SUB_ID}/error",
     "FSPIOP_CALLBACK_URL_PARTIES_GET": f"/parties/{_PARTY}",
     "FSPIOP_CALLBACK_URL_PARTIES_PUT": f"/parties/{_PARTY}",
     "FSPIOP_CALLBACK_URL_PARTIES_PUT_ERROR": f"/parties/{_PARTY}/error",
+    "FSPIOP_CALLBACK_URL_PARTIES_SUB_ID_GET": f"/parties/{_SUB_ID}",
+    "FSPIOP_CALLBACK_URL_PARTIES_SUB_ID_PUT": f"/parties/{_SUB_ID}",
+    "FSPIOP_CALLBACK_URL_PARTIES_SUB_ID_PUT_ERROR": f"/parties/{_SUB_ID}/error",
     "FSPIOP_CALLBACK_URL_QUOTES": "",
 }
 """What a simulated participant answers, by endpoint type, under its base URL."""
@@ -74,29 +85,47 @@ class Operator:
 
     async def add_participant(self, name: str, url: str, terms: Mapping[str, Terms]) -> None:
         """A participant with its currencies, limits, endpoints and first funds."""
-        _, known = await self.call("GET", f"/participants/{name}/accounts")
-        held = {account["currency"] for account in known} if isinstance(known, list) else set()
+        held, limited = await self._currencies(name, "accounts"), await self._currencies(name, "limits")
         for currency, term in terms.items():
-            if currency in held:
-                continue
-            await self.do("POST", "/participants", {"name": name, "currency": currency})
-            cap = format_amount(term.net_debit_cap)
-            limits = {"currency": currency, "limit": {"type": "NET_DEBIT_CAP", "value": cap}, "initialPosition": 0}
-            await self.do("POST", f"/participants/{name}/initialPositionAndLimits", limits)
+            if currency not in held:
+                await self.do("POST", "/participants", {"name": name, "currency": currency})
+            if currency not in limited:
+                cap = format_amount(term.net_debit_cap)
+                limits = {"currency": currency, "limit": {"type": "NET_DEBIT_CAP", "value": cap}, "initialPosition": 0}
+                await self.do("POST", f"/participants/{name}/initialPositionAndLimits", limits)
             if term.funds:
-                await self.add_funds(name, currency, term.funds)
+                await self._add_first_funds(name, currency, term.funds)
         for kind, path in ENDPOINTS.items():
             await self.do("POST", f"/participants/{name}/endpoints", {"type": kind, "value": url + path})
 
-    async def add_funds(self, name: str, currency: str, amount: int) -> str:
-        """Records that a participant placed ``amount`` minor units at the settlement bank; the transfer's id."""
+    async def _currencies(self, name: str, what: str) -> set[str]:
+        """The currencies in which a participant has accounts, or limits; none where the hub does not know it."""
+        status, known = await self.call("GET", f"/participants/{name}/{what}")
+        return {each["currency"] for each in known} if status < 300 and isinstance(known, list) else set()
+
+    async def _add_first_funds(self, name: str, currency: str, amount: int) -> None:
+        account = await self._liquidity_account(name, currency)
+        # The id is the same each time, so that a run after one that broke off repeats and never doubles. An account
+        # that holds money has had its first funds, however much they were to be by today's terms.
+        if account["value"] == 0:
+            transfer_id = str(uuid.uuid5(_FIRST_FUNDS, f"{name}/{currency}/{amount}"))
+            await self.add_funds(name, currency, amount, transfer_id)
+
+    async def _liquidity_account(self, name: str, currency: str) -> dict[str, Any]:
         accounts: list[dict[str, Any]] = await self.do("GET", f"/participants/{name}/accounts")
-        number = next(
-            account["id"]
+        return next(
+            account
             for account in accounts
             if account["ledgerAccountType"] == "SETTLEMENT" and account["currency"] == currency
         )
-        transfer_id = str(uuid.uuid4())
+
+    async def add_funds(self, name: str, currency: str, amount: int, transfer_id: str | None = None) -> str:
+        """Records that a participant placed ``amount`` minor units at the settlement bank; the transfer's id.
+
+        With a ``transfer_id`` that the hub knows, nothing happens twice; without one it is new.
+        """
+        number = (await self._liquidity_account(name, currency))["id"]
+        transfer_id = transfer_id or str(uuid.uuid4())
         body = {
             "transferId": transfer_id,
             "externalReference": f"bank-{transfer_id[:8]}",
@@ -119,3 +148,24 @@ class Operator:
             for account in await self.do("GET", f"/participants/{name}/accounts"):
                 found[name, account["currency"], account["ledgerAccountType"]] = account["value"]
         return found
+
+
+class Joining(msgspec.Struct, frozen=True):
+    """A participant that is to take part, and its terms by currency."""
+
+    participant: Participant
+    terms: Mapping[str, Terms]
+
+
+async def onboard(operator: Operator, joining: Sequence[Joining]) -> None:
+    """Has participants take part in a scheme: accounts, limits, endpoints, first funds, then their customers.
+
+    The participants must listen already: the hub confirms their customers to them. Raises `OnboardingError` where the
+    hub refuses a step, `RuntimeError` where it refuses a customer.
+    """
+    for currency in sorted({currency for each in joining for currency in each.terms}):
+        await operator.add_hub_accounts(currency)
+    for each in joining:
+        await operator.add_participant(each.participant.name, each.participant.url, each.terms)
+    for each in joining:
+        await each.participant.register()

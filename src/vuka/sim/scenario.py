@@ -10,7 +10,8 @@ import msgspec
 from vuka.fspiop.versions import Version
 from vuka.httpclient import HttpClient
 from vuka.money import Amount
-from vuka.sim.onboard import Operator, Terms
+from vuka.sim.onboard import Joining, Operator, Terms, onboard
+from vuka.sim.outcomes import Outcomes
 from vuka.sim.participant import Conduct, Customer, Participant, Payment, PaymentState
 
 TRANSFER_SECONDS: Final = 20.0
@@ -74,7 +75,7 @@ CAST: Final = (
         Version.V1_0,
         {"USD": ("200 USD", "5000 USD")},
         "0.5 USD",
-        (("254733000001", "Mama Njeri's Shop", "1000 USD"),),
+        (("254733000001", "Mama Njeri's Shop", "6000 USD"),),
     ),
 )
 
@@ -82,9 +83,10 @@ CAST: Final = (
 class Cast:
     """The participants of the demo, running."""
 
-    def __init__(self, participants_url: str, operators_url: str) -> None:
+    def __init__(self, participants_url: str, operators_url: str, *, outcomes: Outcomes | None = None) -> None:
         self.client = HttpClient(timeout_ms=15_000)
         self.operator = Operator(self.client, operators_url)
+        self._outcomes = outcomes
         self.participants = {role.name: self._participant(role, participants_url) for role in CAST}
 
     def _participant(self, role: Role, hub_url: str) -> Participant:
@@ -96,6 +98,7 @@ class Cast:
             version=role.version,
             fee=_minor(role.fee),
             transfer_seconds=TRANSFER_SECONDS,
+            outcomes=self._outcomes,
             customers=[
                 Customer(
                     name,
@@ -111,13 +114,16 @@ class Cast:
         """Has every participant listen, and onboards it."""
         for participant in self.participants.values():
             await participant.start()
-        for currency in CURRENCIES:
-            await self.operator.add_hub_accounts(currency)
-        for role in CAST:
-            terms = {currency: Terms(_minor(cap), _minor(funds)) for currency, (cap, funds) in role.terms.items()}
-            await self.operator.add_participant(role.name, self.participants[role.name].url, terms)
-        for participant in self.participants.values():
-            await participant.register()
+        await onboard(
+            self.operator,
+            [
+                Joining(
+                    self.participants[role.name],
+                    {currency: Terms(_minor(cap), _minor(funds)) for currency, (cap, funds) in role.terms.items()},
+                )
+                for role in CAST
+            ],
+        )
 
     async def stop(self) -> None:
         """Stops them."""
@@ -155,7 +161,8 @@ SCRIPT: Final = (
     Step(
         "more than its liquidity", ("kilimo", "254722000001"), "254711000001", "400 USD", PaymentState.ABORTED, "4001"
     ),
-    Step("more than its cap", ("shopline", "254733000001"), "254711000001", "300 USD", PaymentState.ABORTED, "4200"),
+    # So much more than the cap that what earlier plays of the script brought in does not cover it.
+    Step("more than its cap", ("shopline", "254733000001"), "254711000001", "4900 USD", PaymentState.ABORTED, "4200"),
     Step(
         "the payee rejects the quote",
         ("greenbank", "254700000001"),
@@ -210,11 +217,39 @@ class StepResult(msgspec.Struct, frozen=True):
 
     step: Step
     payment: Payment
+    payer_change: int = 0
+    payee_change: int = 0
+    """How the two customers' balances changed, in minor units of the payment's currency."""
+
+    @property
+    def name(self) -> str:
+        """What happened."""
+        return self.step.title
+
+    @property
+    def expected(self) -> str:
+        """How it was to end: a state, and the error that it was to end with."""
+        return f"{self.step.expected} {self.step.expected_error}".rstrip()
+
+    @property
+    def outcome(self) -> str:
+        """How it ended."""
+        return f"{self.payment.state} {self.payment.error}".rstrip()
+
+    @property
+    def latency_ms(self) -> float:
+        """From the first question to the hub's last word to the payer."""
+        return self.payment.total_ms
 
     @property
     def ok(self) -> bool:
-        """Whether it ended as it was to."""
-        return self.payment.state is self.step.expected and self.payment.error.startswith(self.step.expected_error)
+        """Whether it ended as it was to, and moved the customers' money exactly so."""
+        payment = self.payment
+        if payment.state is not self.step.expected or not payment.error.startswith(self.step.expected_error):
+            return False
+        if payment.state is not PaymentState.COMMITTED:
+            return (self.payer_change, self.payee_change) == (0, 0)
+        return (self.payer_change, self.payee_change) == (-payment.transfer_amount, payment.payee_receives)
 
 
 async def play(cast: Cast, script: Sequence[Step] = SCRIPT) -> AsyncIterator[StepResult]:
@@ -222,6 +257,7 @@ async def play(cast: Cast, script: Sequence[Step] = SCRIPT) -> AsyncIterator[Ste
     for step in script:
         payer = cast.participants[step.payer[0]]
         amount = Amount.from_string(step.amount)
+        before = _balances(cast, step, amount.currency)
         payer.transfer_seconds = step.transfer_seconds
         conducted = cast.participants[step.conduct[0]] if step.conduct is not None else None
         if conducted is not None and step.conduct is not None:
@@ -232,4 +268,23 @@ async def play(cast: Cast, script: Sequence[Step] = SCRIPT) -> AsyncIterator[Ste
             payer.transfer_seconds = TRANSFER_SECONDS
             if conducted is not None:
                 conducted.conduct = Conduct.NORMAL
-        yield StepResult(step, payment)
+        payee = cast.participants.get(payment.payee_fsp)
+        if payee is not None:
+            await payee.ended(payment.transfer_id)
+        after = _balances(cast, step, amount.currency)
+        yield StepResult(step, payment, after[0] - before[0], after[1] - before[1])
+
+
+def _balances(cast: Cast, step: Step, currency: str) -> tuple[int, int]:
+    """What payer and payee have, in minor units; nothing where nobody serves the payee."""
+    payer = cast.participants[step.payer[0]].customer(step.payer[1])
+    payee = next(
+        (
+            customer
+            for participant in cast.participants.values()
+            for customer in participant.customers.values()
+            if customer.identifier == step.payee
+        ),
+        None,
+    )
+    return payer.balances.get(currency, 0), payee.balances.get(currency, 0) if payee is not None else 0
