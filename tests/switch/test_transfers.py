@@ -832,11 +832,15 @@ def test_an_unknown_sender_of_an_answer_has_nowhere_to_be_told(hub: SchemeBench,
 DESTINATION_IS_NOT_PAYER = f"{VALIDATION}FSPIOP-Destination header should match Payer FSP"
 
 
-@pytest.mark.parametrize("destination", [OTHER, None], ids=["another", "none"])
-def test_a_wrong_destination_aborts_and_tells_both(
-    hub: SchemeBench, ten: PrepareTransfer, destination: str | None
+def test_an_answer_without_a_destination_is_for_the_payer_whom_the_hub_knows(
+    hub: SchemeBench, ten: PrepareTransfer
 ) -> None:
-    assert after(hub, fulfil(hub, ten, destination=destination)) == [
+    hub.accept(fulfil(hub, ten, destination=None))
+    assert (state(hub, ten), positions(hub)) == (State.COMMITTED, ("10", "-10"))
+
+
+def test_a_wrong_destination_aborts_and_tells_both(hub: SchemeBench, ten: PrepareTransfer) -> None:
+    assert after(hub, fulfil(hub, ten, destination=OTHER)) == [
         f"payerfsp: ERROR {DESTINATION_IS_NOT_PAYER}",
         f"payeefsp: ERROR {DESTINATION_IS_NOT_PAYER}",
     ]

@@ -105,7 +105,7 @@ class Model:
         payment.answered.add(type(command))
         if payment.state != "RESERVED":
             return
-        if command.message.destination != payment.payer or (fulfils and command.fulfilment != FULFILMENT):
+        if command.message.destination not in (None, payment.payer) or (fulfils and command.fulfilment != FULFILMENT):
             self._end(payment, "ABORTED")
         elif payment.expires_ms > now_ms:
             self._end(payment, "COMMITTED" if fulfils else "ABORTED")

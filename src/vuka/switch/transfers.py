@@ -363,7 +363,8 @@ def _answer(work: Work, command: FulfilTransfer | AbortTransfer, record: Record 
     if record.state is not State.RESERVED:
         error = FspiopError(ErrorCode.VALIDATION_ERROR, "non-RESERVED transfer state")
         return _answer_refused(work, message, record, error, reserves=reserves)
-    if (message.destination or "").lower() != record.payer_fsp.lower():
+    # Without a destination it is for the payer, whom the hub knows; for another one it is a mistake.
+    if message.destination is not None and message.destination.lower() != record.payer_fsp.lower():
         error = FspiopError(ErrorCode.VALIDATION_ERROR, "FSPIOP-Destination header should match Payer FSP")
         return _abort_invalid(work, message, record, ending, error, reserves=reserves)
     if isinstance(command, FulfilTransfer) and not _fulfils(command.fulfilment, record.condition):
