@@ -6,9 +6,11 @@ import datetime
 from typing import Annotated
 
 import typer
+from rich import box
+from rich.table import Table
 
 from vuka.cli.options import DataDir, read_config
-from vuka.cli.output import AsJson, console, fail, print_json, print_table
+from vuka.cli.output import AsJson, console, fail, print_json
 from vuka.cli.reading import reading
 from vuka.engine.story import Event, EventKind, tell, to_mermaid
 
@@ -51,7 +53,13 @@ def trace(
             console.print(f"  {label}: {value}", highlight=False)
     rows = [(_time(event.at_ms), f"+{event.at_ms - first_ms} ms", event.kind, _who(event), event.text)
             for event in story.events]  # fmt: skip
-    print_table("", ("time (UTC)", "since start>", "what", "who", "event"), rows)
+    table = Table(box=box.SIMPLE, header_style="bold", pad_edge=False)
+    for column in ("time (UTC)", "since start", "what", "who"):
+        table.add_column(column, justify="right" if column == "since start" else "left", no_wrap=True)
+    table.add_column("event", overflow="fold")
+    for row in rows:
+        table.add_row(*map(str, row))
+    console.print(table)
 
 
 def _time(at_ms: int) -> str:

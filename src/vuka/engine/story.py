@@ -19,6 +19,7 @@ from vuka.ledger import chart
 from vuka.ledger.model import Ledger
 from vuka.money import Amount, Currency, ledger_currency
 from vuka.store import Row, Tx
+from vuka.switch.directory import read_directory
 
 LOOKUP_BEFORE_QUOTE_MS: Final = 15 * 60_000
 """How long before its quote a lookup may be to be shown with it."""
@@ -71,7 +72,7 @@ def tell(tx: Tx, ledger: Ledger, wanted: str) -> Story | None:
     if transfer is not None:
         resource_ids.add(transfer["wire_id"])
         events += _states(tx, transfer["transfer_seq"])
-        events += _ledger_entries(ledger, TransferId(transfer["transfer_id"]))
+        events += _ledger_entries(tx, ledger, TransferId(transfer["transfer_id"]))
     if quote is not None:
         resource_ids.add(quote["wire_id"])
         party = quote["payee_party"]
@@ -156,7 +157,12 @@ def _states(tx: Tx, transfer_seq: int) -> list[Event]:
     ]
 
 
-def _ledger_entries(ledger: Ledger, transfer_id: TransferId) -> list[Event]:
+def _ledger_entries(tx: Tx, ledger: Ledger, transfer_id: TransferId) -> list[Event]:
+    names = {
+        account.ledger_account_id: f"{participant.name} {account.type}"
+        for participant in read_directory(tx).participants.values()
+        for account in participant.accounts.values()
+    }
     words = {
         ledger_id(transfer_id): "reserved",
         chart.post_id(transfer_id): "posted",
@@ -165,9 +171,9 @@ def _ledger_entries(ledger: Ledger, transfer_id: TransferId) -> list[Event]:
     events: list[Event] = []
     for entry in ledger.lookup_transfers(list(words)):
         text = f"{words[entry.id]} {Amount(ledger_currency(entry.ledger), entry.amount)}"
-        detail = f"debit {entry.debit_account_id:032x}, credit {entry.credit_account_id:032x}"
+        debit, credit = names.get(entry.debit_account_id, "?"), names.get(entry.credit_account_id, "?")
         at_ms = entry.timestamp // 1_000_000
-        events.append(Event(at_ms, EventKind.LEDGER, "Hub", "Hub", f"{text} ({detail})"))
+        events.append(Event(at_ms, EventKind.LEDGER, "Hub", "Hub", f"{text}: debit {debit}, credit {credit}"))
     return events
 
 
