@@ -1,0 +1,189 @@
+"""The HTTP client, against servers that behave and servers that do not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from vuka.httpclient import ANSWER_BYTES_MAX, HttpClient, Request, Response, TransportError
+from vuka.sim.server import Answer, Inquiry, Server
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def raw_server(talk: Talk) -> AsyncIterator[str]:
+    """A server that does exactly what ``talk`` says with each connection."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await talk(reader, writer)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    finally:
+        server.close()
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[HttpClient]:
+    made = HttpClient(connect_timeout_ms=500, timeout_ms=500)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def echo() -> AsyncIterator[tuple[Server, list[Inquiry]]]:
+    got: list[Inquiry] = []
+
+    def handle(inquiry: Inquiry) -> Answer:
+        got.append(inquiry)
+        return Answer(200, inquiry.body)
+
+    server = Server(handle)
+    await server.start()
+    yield server, got
+    await server.stop()
+
+
+async def test_every_method_is_sent_as_it_is_whatever_the_handle_did_before(
+    client: HttpClient, echo: tuple[Server, list[Inquiry]]
+) -> None:
+    server, got = echo
+    asked = [("POST", b"a"), ("GET", None), ("PUT", b"\x00\xff"), ("PATCH", b"b"), ("DELETE", None), ("POST", b"")]
+    for method, body in asked:
+        answer = await client.send(Request(method, f"{server.url}/x", (), body))
+        assert (answer.status, answer.body) == (200, body or b"")
+    assert [(each.method, each.body) for each in got] == [(method, body or b"") for method, body in asked]
+    assert len(server.connections) == 1, "the connection is kept"
+
+
+async def test_headers_are_sent_as_given_and_none_is_added(
+    client: HttpClient, echo: tuple[Server, list[Inquiry]]
+) -> None:
+    server, got = echo
+    headers = [("FSPIOP-Source", "payerfsp"), ("FSPIOP-Destination", "")]
+    await client.send(Request("PUT", f"{server.url}/x", headers, b"{}"))
+    assert got[0].headers["fspiop-source"] == "payerfsp"
+    assert got[0].headers["fspiop-destination"] == ""
+    assert got[0].headers.keys() == {"host", "user-agent", "content-length", "fspiop-source", "fspiop-destination"}
+
+
+@pytest.mark.parametrize("header", [("X", "a\r\nEvil: 1"), ("X\n", "a"), ("X", "a\0b")])
+async def test_a_line_end_in_a_header_is_refused(client: HttpClient, header: tuple[str, str]) -> None:
+    with pytest.raises(TransportError, match="line end"):
+        await client.send(Request("GET", "http://127.0.0.1:1/", [header]))
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "file:///etc/passwd", "nonsense://x", "http://"])
+async def test_only_http_and_https_are_spoken(client: HttpClient, url: str) -> None:
+    with pytest.raises(TransportError):
+        await client.send(Request("GET", url))
+
+
+async def test_nobody_listening_is_connection_refused(client: HttpClient) -> None:
+    with pytest.raises(TransportError, match="refused"):
+        await client.send(Request("GET", "http://127.0.0.1:1/"))
+
+
+async def test_no_answer_in_time_is_a_time_out(client: HttpClient) -> None:
+    async def hang(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with raw_server(hang) as url:
+        with pytest.raises(TransportError, match="timed out after"):
+            await client.send(Request("GET", url))
+
+
+@pytest.mark.parametrize("said", [b"", b"this is not HTTP\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"])
+async def test_a_broken_answer_is_a_transport_error(client: HttpClient, said: bytes) -> None:
+    async def break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+
+    async with raw_server(break_off) as url:
+        with pytest.raises(TransportError):
+            await client.send(Request("GET", url))
+
+
+async def test_an_answer_that_is_too_large_is_refused(client: HttpClient) -> None:
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        size = ANSWER_BYTES_MAX + 1
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+        await writer.drain()
+
+    async with raw_server(flood) as url:
+        with pytest.raises(TransportError, match="too large"):
+            await client.send(Request("GET", url))
+
+
+async def test_a_redirect_is_an_answer_and_is_not_followed(client: HttpClient) -> None:
+    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n")
+
+    async with raw_server(redirect) as url:
+        answer = await client.send(Request("GET", url))
+    assert (answer.status, answer.headers["location"]) == (302, "http://127.0.0.1:1/")
+
+
+async def test_a_kept_connection_that_the_server_has_closed_is_replaced(client: HttpClient) -> None:
+    connections = 0
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async with raw_server(once) as url:
+        for _ in range(3):
+            assert (await client.send(Request("GET", url))).status == 200
+    assert connections == 3
+
+
+async def test_one_that_hangs_does_not_hold_up_others_on_the_same_address(client: HttpClient) -> None:
+    server = Server(lambda inquiry: None if inquiry.path == "/hang" else Answer(200))
+    await server.start()
+    outcomes: list[Response | TransportError] = []
+    for _ in range(100):
+        client.start(Request("GET", f"{server.url}/hang"), outcomes.append)
+    async with asyncio.timeout(0.4):
+        assert (await client.send(Request("GET", f"{server.url}/fine"))).status == 200
+    assert outcomes == []
+    await server.stop()
+
+
+async def test_a_callback_that_fails_harms_no_other(client: HttpClient, echo: tuple[Server, list[Inquiry]]) -> None:
+    server, _got = echo
+    failures: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.append(context))
+
+    def fail(_answer: Response | TransportError) -> None:
+        raise RuntimeError("a defect")
+
+    client.start(Request("GET", f"{server.url}/x"), fail)
+    assert (await client.send(Request("GET", f"{server.url}/y"))).status == 200
+    assert [str(each["exception"]) for each in failures] == ["a defect"]
+
+
+async def test_closing_ends_what_is_under_way_and_refuses_what_comes_after() -> None:
+    client = HttpClient()
+    outcomes: list[Response | TransportError] = []
+    server = Server(lambda _inquiry: None)
+    await server.start()
+    client.start(Request("GET", f"{server.url}/hang"), outcomes.append)
+    await client.close()
+    with pytest.raises(TransportError, match="closed"):
+        await client.send(Request("GET", server.url))
+    assert [str(each) for each in outcomes] == ["the client was closed"]
+    await server.stop()
