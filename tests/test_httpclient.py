@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -149,6 +151,88 @@ async def test_a_kept_connection_that_the_server_has_closed_is_replaced(client: 
         for _ in range(3):
             assert (await client.send(Request("GET", url))).status == 200
     assert connections == 3
+
+
+async def test_a_connection_that_is_reset_says_so(client: HttpClient) -> None:
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    async with raw_server(reset) as url:
+        with pytest.raises(TransportError, match="reset"):
+            await client.send(Request("GET", url))
+
+
+async def test_a_post_on_a_kept_connection_that_the_server_closed_while_it_was_idle_is_sent_again(
+    client: HttpClient,
+) -> None:
+    bodies: list[bytes] = []
+    close_now, closed = asyncio.Event(), asyncio.Event()
+
+    async def answer_then_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        bodies.append(await reader.readexactly(3))
+        writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+        await close_now.wait()
+        writer.close()
+        closed.set()
+
+    async with raw_server(answer_then_close) as url:
+        assert (await client.send(Request("POST", url, (), b"one"))).status == 202
+        close_now.set()
+        await closed.wait()
+        assert (await client.send(Request("POST", url, (), b"two"))).status == 202
+    assert bodies == [b"one", b"two"]
+
+
+async def test_only_the_last_answer_counts_and_its_headers_are_read_without_regard_to_case(client: HttpClient) -> None:
+    async def interim(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
+        writer.write(b"HTTP/1.1 429 Too Many\r\nRETRY-After:  7 \r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(b"3\r\nabc\r\n0\r\n\r\n")
+        await reader.read()
+
+    async with raw_server(interim) as url:
+        answer = await client.send(Request("GET", url))
+        assert (answer.status, answer.body) == (429, b"abc")
+        assert answer.headers == {"retry-after": "7", "transfer-encoding": "chunked"}
+        assert 0 <= answer.total_ms < 500
+
+
+async def test_an_answer_to_one_request_may_start_another(
+    client: HttpClient, echo: tuple[Server, list[Inquiry]]
+) -> None:
+    server, got = echo
+    done: asyncio.Future[Response | TransportError] = asyncio.get_running_loop().create_future()
+    client.start(
+        Request("GET", f"{server.url}/first"),
+        lambda _answer: client.start(Request("GET", f"{server.url}/second"), done.set_result),
+    )
+    assert isinstance(await done, Response)
+    assert [each.path for each in got] == ["/first", "/second"]
+
+
+@pytest.mark.parametrize("request_", [Request("GET", "http://127.0.0.1/ü"), Request("GET", "http://x/", [("X", "ü")])])
+async def test_what_is_not_ascii_is_refused_and_the_client_goes_on(
+    client: HttpClient, echo: tuple[Server, list[Inquiry]], request_: Request
+) -> None:
+    with pytest.raises(TransportError):
+        await client.send(request_)
+    assert (await client.send(Request("GET", f"{echo[0].url}/x"))).status == 200
+
+
+async def test_a_request_that_nobody_awaits_any_more_harms_nothing(
+    client: HttpClient, echo: tuple[Server, list[Inquiry]]
+) -> None:
+    server, got = echo
+    waiting = asyncio.create_task(client.send(Request("GET", f"{server.url}/gone")))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    assert (await client.send(Request("GET", f"{server.url}/here"))).status == 200
+    assert {each.path for each in got} == {"/gone", "/here"}
 
 
 async def test_one_that_hangs_does_not_hold_up_others_on_the_same_address(client: HttpClient) -> None:

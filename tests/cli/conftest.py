@@ -18,13 +18,17 @@ from vuka.cli.hub import found
 from vuka.cli.process import HubProcess, hub_process
 from vuka.config import load
 from vuka.fspiop.headers import hub_headers
-from vuka.fspiop.versions import Version
+from vuka.fspiop.times import format_datetime_ms
 from vuka.httpclient import Request
-from vuka.sim.participant import Payment, now_ms
+from vuka.sim.participant import Conduct, Payment, now_ms
 from vuka.sim.scenario import CURRENCIES, SCRIPT, Cast, play
+from vuka.sim.unquoted import CONDITION, ILP_PACKET
 
 TITLES = ("bank to wallet", "a Burmese name", "the payee declines the transfer")
 UNKNOWN_TRANSFER = "b51ec534-ee48-4575-b6a9-ead2955b8069"
+ODD_TRANSFER = "0e0c4c4e-9a0a-4a5c-8f0e-2f4f6c1f0a11"
+ODD_WORDS = "[/no] [bold]such thing"
+"""What a participant may write, and a terminal library would take for markup."""
 
 
 def vuka(*arguments: str, environment: Mapping[str, str] | None = None) -> Result:
@@ -84,20 +88,40 @@ class Played(msgspec.Struct):
         return vuka(*arguments, "--url", self.hub.operators_url)
 
 
+async def _say(cast: Cast, source: str, method: str, path: str, body: object | None = None) -> None:
+    participant = cast.participants[source]
+    headers = hub_headers(
+        "transfers", participant.version, method=method, source=source, destination=None, uri=path, now_ms=now_ms()
+    )
+    encoded = None if body is None else msgspec.json.encode(body)
+    answer = await cast.client.send(Request(method, participant.hub_url + path, headers, encoded))
+    assert answer.status in (200, 202), answer.body
+
+
 async def _play(hub: HubProcess) -> dict[str, Payment]:
     cast = Cast(hub.participants_url, hub.operators_url)
     await cast.start()
     steps = [step for step in SCRIPT if step.title in TITLES]
     payments = {result.name: result.payment async for result in play(cast, steps)}
+    # A refusal in words of its own.
+    cast.participants["pesapay"].conduct = Conduct.SILENT
+    prepare = {
+        "transferId": ODD_TRANSFER,
+        "payerFsp": "greenbank",
+        "payeeFsp": "pesapay",
+        "amount": {"amount": "1", "currency": "USD"},
+        "ilpPacket": ILP_PACKET,
+        "condition": CONDITION,
+        "expiration": format_datetime_ms(now_ms() + 60_000),
+    }
+    error = {"errorInformation": {"errorCode": "5104", "errorDescription": ODD_WORDS}}
+    await _say(cast, "greenbank", "POST", "/transfers", prepare)
+    await _say(cast, "pesapay", "PUT", f"/transfers/{ODD_TRANSFER}/error", error)
     # A message that cannot be delivered: greenbank says of this path that it has nothing there.
     bank = cast.participants["greenbank"]
     endpoint = {"type": "FSPIOP_CALLBACK_URL_TRANSFER_ERROR", "value": f"{bank.url}/nowhere"}
     await cast.operator.do("POST", "/participants/greenbank/endpoints", endpoint)
-    path = f"/transfers/{UNKNOWN_TRANSFER}"
-    headers = hub_headers(
-        "transfers", Version.V1_1, method="GET", source="greenbank", destination=None, uri=path, now_ms=now_ms()
-    )
-    await cast.client.send(Request("GET", hub.participants_url + path, headers))
+    await _say(cast, "greenbank", "GET", f"/transfers/{UNKNOWN_TRANSFER}")
     async with asyncio.timeout(10):
         while not await cast.operator.do("GET", "/messages/parked"):  # noqa: ASYNC110 - nobody announces it
             await asyncio.sleep(0.02)

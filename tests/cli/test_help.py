@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-import click
 import pytest
 import typer
 from tests.cli.conftest import vuka
@@ -13,7 +13,7 @@ from vuka import __version__
 from vuka.cli import app
 
 
-def _commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     children = getattr(command, "commands", None)
     if children is None:
         yield path

@@ -638,6 +638,14 @@ async def test_a_lookup_that_is_refused_is_told_to_its_requester(wire: Wire) -> 
     )
 
 
+async def test_what_could_not_be_delivered_is_told_on_the_path_that_was_asked_for(wire: Wire) -> None:
+    path = f"/parties/ALIAS/shop%2F{_new_id()}"
+    wire.payee.answers[path] = 404
+    await wire.payer.send("GET", path, None, wire.payee.name)
+    heard = await wire.payer.heard("PUT", f"{path}/error")
+    assert (code(heard.body), heard.headers["fspiop-uri"]) == ("1001", f"{path}/error")
+
+
 async def test_a_lookup_of_a_participant_that_cannot_be_reached_is_told_when_its_time_is_over(wire: Wire) -> None:
     await wire.point(
         wire.other, "FSPIOP_CALLBACK_URL_PARTIES_GET", "http://127.0.0.1:1/parties/{{partyIdType}}/{{partyIdentifier}}"

@@ -37,7 +37,10 @@ def call(url: str, method: str, path: str, body: object | None = None) -> Any:
     except httpx.HTTPError as error:
         fail(f"No hub answers at {url} ({error}). Start one with `vuka serve`, or name another with --url.")
     if answer.is_success:
-        return answer.json() if answer.content else None
+        try:
+            return answer.json() if answer.content else None
+        except ValueError:
+            fail(f"What answers at {url} is no hub: it sent no JSON. Name the operators' API with --url.")
     return fail(_reason(answer))
 
 

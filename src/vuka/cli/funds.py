@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -19,7 +20,7 @@ Reason = Annotated[str, typer.Option("--reason", help="Why, for the records.")]
 
 def settlement_account(url: str, name: str, currency: str) -> int:
     """The number of a participant's settlement account. Ends the command where it has none."""
-    accounts: list[dict[str, Any]] = call(url, "GET", f"/participants/{name}/accounts")
+    accounts: list[dict[str, Any]] = call(url, "GET", f"/participants/{quote(name, safe='')}/accounts")
     for account in accounts:
         if account["ledgerAccountType"] == "SETTLEMENT" and account["currency"] == currency:
             return int(account["id"])
@@ -43,7 +44,7 @@ def _record(url: str, name: str, amount: Amount, action: str, reference: str, re
     call(
         url,
         "POST",
-        f"/participants/{name}/accounts/{account}",
+        f"/participants/{quote(name, safe='')}/accounts/{account}",
         {
             "transferId": transfer_id,
             "externalReference": reference or transfer_id,
@@ -125,7 +126,7 @@ def abort(
 
 def _end(url: str, name: str, transfer_id: str, currency: str, action: str, reason: str) -> None:
     account = settlement_account(url, name, currency)
-    path = f"/participants/{name}/accounts/{account}/transfers/{transfer_id}"
+    path = f"/participants/{quote(name, safe='')}/accounts/{account}/transfers/{quote(transfer_id, safe='')}"
     call(url, "PUT", path, {"action": action, "reason": reason})
     outcome = call(url, "GET", f"/transfers/{transfer_id}")
     console.print(f"{name}: withdrawal {transfer_id} is {outcome['internalState']}", highlight=False)

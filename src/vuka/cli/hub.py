@@ -8,10 +8,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO, cast
 
 import structlog
 import typer
+from rich.markup import escape
 
 from vuka.api.hub import clock_ms
 from vuka.cli.options import ConfigFile, DataDir, read_config
@@ -27,7 +28,7 @@ SQLITE_READABLE_BY_OWNER = 0o700
 def found(config: Config, name: str, currencies: list[str]) -> None:
     """Makes a new hub: its database, its scheme, the hub's accounts in the given currencies.
 
-    Raises `OperatorError` where there is one already.
+    Raises `OperatorError` where there is one already, or the directory can't be made.
     """
     from vuka.engine.keys import KeySource
     from vuka.ledger.sql import SqlLedger
@@ -39,7 +40,10 @@ def found(config: Config, name: str, currencies: list[str]) -> None:
     path = config.database_path
     if current_revision(path) is not None:
         raise OperatorError(f"There is a hub in {config.data_dir} already. Run it with: vuka serve")
-    path.parent.mkdir(parents=True, exist_ok=True, mode=SQLITE_READABLE_BY_OWNER)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=SQLITE_READABLE_BY_OWNER)
+    except OSError as error:
+        raise OperatorError(f"The data directory {config.data_dir} can't be made: {error.strerror}.") from None
     migrate(path)
     keys = KeySource()
     now_ms = clock_ms()
@@ -82,8 +86,8 @@ def init(
     file = Path(config.data_dir) / CONFIG_FILE
     if not file.exists():
         file.write_text(to_toml(config), encoding="utf-8")
-    console.print(f"Made the hub [bold]{name}[/] in {config.data_dir}. Run it with:")
-    console.print(f"  vuka serve --data {config.data_dir}", highlight=False)
+    console.print(f"Made the hub [bold]{escape(name)}[/] in {escape(config.data_dir)}. Run it with:")
+    console.print(f"  vuka serve --data {config.data_dir}", highlight=False, markup=False)
 
 
 def serve(data: DataDir = None, config: ConfigFile = None) -> None:
@@ -133,6 +137,16 @@ def locked(config: Config) -> Iterator[None]:
         yield
 
 
+class _StandardError:
+    """Standard error as it is when a line is written: whoever replaces it meanwhile gets the line."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 def configure_logging(config: Config) -> None:
     """Log lines on standard error: JSON for machines, text for people."""
     level = logging.getLevelNamesMapping()[config.log.level.upper()]
@@ -149,5 +163,5 @@ def configure_logging(config: Config) -> None:
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _StandardError())),
     )

@@ -54,7 +54,7 @@ def add(
     Example: [bold]vuka oracle add MSISDN 254700000001 greenbank[/bold]
     """
     call(url, "POST", "/oracle/parties", {**_query(party_type, identifier, sub_id, currency), "fspId": fsp})
-    console.print(f"{fsp} serves {party_type} {identifier}.", highlight=False)
+    console.print(f"{fsp} serves {party_type} {identifier}.", highlight=False, markup=False)
 
 
 @app.command("remove")
@@ -72,7 +72,7 @@ def remove(
     """
     query = {**_query(party_type, identifier, sub_id, currency), "fspId": fsp}
     call(url, "DELETE", f"/oracle/parties?{urlencode(query)}")
-    console.print(f"{fsp} no longer serves {party_type} {identifier}.", highlight=False)
+    console.print(f"{fsp} no longer serves {party_type} {identifier}.", highlight=False, markup=False)
 
 
 def _query(party_type: str, identifier: str, sub_id: str | None, currency: str | None) -> dict[str, str]:

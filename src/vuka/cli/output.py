@@ -9,6 +9,7 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 console: Final = Console()
 errors: Final = Console(stderr=True)
@@ -18,7 +19,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs."
 
 def fail(message: str, *, code: int = 1) -> NoReturn:
     """Says what is wrong and what to do about it, and ends the command."""
-    errors.print(f"[bold red]Error:[/] {message}", highlight=False, soft_wrap=True)
+    # The message is text: a name with brackets in it is no markup.
+    errors.print(Text.assemble(("Error:", "bold red"), f" {message}"), highlight=False, soft_wrap=True)
     raise typer.Exit(code)
 
 
@@ -28,10 +30,10 @@ def print_json(value: object) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Prints a table; columns whose name ends in ``>`` are aligned right."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    """Prints a table of plain text; columns whose name ends in ``>`` are aligned right."""
+    table = Table(title=Text(title) if title else None, title_justify="left", title_style="bold", header_style="bold")
     for column in columns:
         table.add_column(column.rstrip(">"), justify="right" if column.endswith(">") else "left", overflow="fold")
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row))
+        table.add_row(*(Text("" if value is None else str(value)) for value in row))
     console.print(table)

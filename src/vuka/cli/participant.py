@@ -94,7 +94,7 @@ def add(
     made = call(url, "POST", "/participants", {"name": name, "currency": currency})
     if limit is not None:
         body = {"currency": currency, "limit": {"type": "NET_DEBIT_CAP", "value": limit}, "initialPosition": 0}
-        call(url, "POST", f"/participants/{quote(name)}/initialPositionAndLimits", body)
+        call(url, "POST", f"/participants/{quote(name, safe='')}/initialPositionAndLimits", body)
     if base_url is not None:
         _connect(url, name, base_url)
     if as_json:
@@ -109,7 +109,7 @@ def show(name: Name, url: HubUrl = DEFAULT_URL, as_json: AsJson = False) -> None
 
     Example: [bold]vuka participant show greenbank[/bold]
     """
-    path = f"/participants/{quote(name)}"
+    path = f"/participants/{quote(name, safe='')}"
     participant = call(url, "GET", path)
     accounts = call(url, "GET", f"{path}/accounts")
     limits = call(url, "GET", f"{path}/limits")
@@ -145,7 +145,7 @@ def limit(
 
     Example: [bold]vuka participant limit greenbank 5000 -c USD[/bold]
     """
-    path = f"/participants/{quote(name)}"
+    path = f"/participants/{quote(name, safe='')}"
     value = _amount(cap)
     accounts = call(url, "GET", f"{path}/limits?currency={quote(currency)}")
     body = {"currency": currency, "limit": {"type": "NET_DEBIT_CAP", "value": value, "alarmPercentage": 10}}
@@ -175,14 +175,14 @@ def endpoint(
         if endpoint_type not in known:
             shown = "\n  ".join(each.value for each in EndpointType if each.kind is not EndpointKind.OTHER)
             fail(f"{endpoint_type} is not an endpoint type. Those for callbacks are:\n  {shown}")
-        call(url, "POST", f"/participants/{quote(name)}/endpoints", {"type": endpoint_type, "value": value})
+        call(url, "POST", f"/participants/{quote(name, safe='')}/endpoints", {"type": endpoint_type, "value": value})
     console.print(f"{name}: endpoints set.")
 
 
 def _connect(url: str, name: str, base_url: str) -> None:
     for endpoint_type, path in _PATHS.items():
         body = {"type": endpoint_type.value, "value": base_url.rstrip("/") + path}
-        call(url, "POST", f"/participants/{quote(name)}/endpoints", body)
+        call(url, "POST", f"/participants/{quote(name, safe='')}/endpoints", body)
 
 
 @app.command("activate")
@@ -191,7 +191,7 @@ def activate(name: Name, url: HubUrl = DEFAULT_URL) -> None:
 
     Example: [bold]vuka participant activate greenbank[/bold]
     """
-    call(url, "PUT", f"/participants/{quote(name)}", {"isActive": True})
+    call(url, "PUT", f"/participants/{quote(name, safe='')}", {"isActive": True})
     console.print(f"{name} is active.")
 
 
@@ -201,5 +201,5 @@ def deactivate(name: Name, url: HubUrl = DEFAULT_URL) -> None:
 
     Example: [bold]vuka participant deactivate greenbank[/bold]
     """
-    call(url, "PUT", f"/participants/{quote(name)}", {"isActive": False})
+    call(url, "PUT", f"/participants/{quote(name, safe='')}", {"isActive": False})
     console.print(f"{name} is not active.")

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 from rich import box
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from vuka.cli.options import DataDir, read_config
 from vuka.cli.output import AsJson, console, fail, print_json
@@ -42,7 +44,11 @@ def trace(
         typer.echo(to_mermaid(story), nl=False)
         return
     first_ms = story.events[0].at_ms
-    console.print(f"[bold]{story.amount}[/] from {story.payer_fsp} to {story.payee_fsp}: [bold]{story.state}[/]")
+    if story.state:
+        parties = escape(f"from {story.payer_fsp} to {story.payee_fsp}")
+        console.print(f"[bold]{story.amount}[/] {parties}: [bold]{story.state}[/]")
+    else:
+        console.print(f"No payment has the id {wanted}, only messages:", highlight=False, markup=False)
     for label, value in (
         ("transfer", story.transfer_id),
         ("quote", story.quote_id),
@@ -50,7 +56,7 @@ def trace(
         ("party", story.party),
     ):
         if value is not None:
-            console.print(f"  {label}: {value}", highlight=False)
+            console.print(f"  {label}: {value}", highlight=False, markup=False)
     rows = [(_time(event.at_ms), f"+{event.at_ms - first_ms} ms", event.kind, _who(event), event.text)
             for event in story.events]  # fmt: skip
     table = Table(box=box.SIMPLE, header_style="bold", pad_edge=False)
@@ -58,7 +64,7 @@ def trace(
         table.add_column(column, justify="right" if column == "since start" else "left", no_wrap=True)
     table.add_column("event", overflow="fold")
     for row in rows:
-        table.add_row(*map(str, row))
+        table.add_row(*(Text(str(each)) for each in row))
     console.print(table)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
+from rich.markup import escape
 
 from vuka.cli.client import DEFAULT_URL, HubUrl, call
 from vuka.cli.output import AsJson, console, print_json, print_table
@@ -22,7 +24,7 @@ def show(
 
     Example: [bold]vuka transfer show 7f2c…[/bold]
     """
-    found = call(url, "GET", f"/transfers/{transfer_id}")
+    found = call(url, "GET", f"/transfers/{quote(transfer_id, safe='')}")
     if as_json:
         print_json(found)
         return
@@ -41,6 +43,6 @@ def show(
     }
     for label, value in lines.items():
         if value is not None:
-            console.print(f"[bold]{label}[/]: {value}", highlight=False)
+            console.print(f"[bold]{label}[/]: {escape(str(value))}", highlight=False)
     rows = [(each["createdDate"], each["state"], each["reason"]) for each in found["history"]]
     print_table("History", ("at (UTC)", "state", "reason"), rows)

@@ -79,12 +79,15 @@ def run_batch(
     """Decides ``commands`` and writes everything that follows from them, short of the commit.
 
     If a use case raises, everything is undone and the commands are run one by one, so that only the one at fault
-    fails (error 2001), and says so to whoever waits for it.
+    fails (error 2001), and says so to whoever waits for it. Raises where the database fails: then nothing is written.
     """
     try:
         with tx.savepoint():
             batch = _decide(tx, rules, commands, now_ms, next_id)
     except Exception:
+        if tx.given_up:
+            # No command is at fault: the disk is. What would run now would be durable one statement at a time.
+            raise
         log.exception("a batch failed and is run again one by one", commands=len(commands))
         batch = _decide_one_by_one(tx, rules, commands, now_ms, next_id)
     if rules.journal:
@@ -146,6 +149,8 @@ def _decide_one_by_one(
             with tx.savepoint():
                 alone = _decide(tx, rules, [command], now_ms, next_id)
         except Exception:
+            if tx.given_up:
+                raise
             log.exception("a command failed", command=type(command).__name__)
             error = FspiopError(ErrorCode.INTERNAL_SERVER_ERROR, "the hub could not decide this message")
             outcomes.append(Outcome(error=error))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
@@ -105,8 +105,8 @@ class ParticipantStatistics(msgspec.Struct, frozen=True):
 class Lane:
     """The queue of one participant, driven by the time it is given: no clock, no input or output of its own.
 
-    What waits is in `_waiting`; the queue of the new, the heap of retries and the heap of deadlines hold keys, and a
-    key that no longer waits is passed over.
+    What waits is in `_waiting`, and either in `_fresh` or in `_retrying`. The heaps of retries and of deadlines hold
+    keys with times; one whose message no longer waits for that time is passed over.
     """
 
     def __init__(self, settings: CourierSettings, jitter: Callable[[], float]) -> None:
@@ -114,10 +114,11 @@ class Lane:
         self._jitter = jitter
         self._waiting: dict[int, Delivery] = {}
         self._flying: set[int] = set()
-        self._fresh: deque[tuple[int, int]] = deque()
+        # When each was posted, the oldest first; in milliseconds, as all times here.
+        self._fresh: OrderedDict[int, int] = OrderedDict()
+        self._retrying: dict[int, int] = {}
         self._retries: list[tuple[int, int]] = []
         self._deadlines: list[tuple[int, int]] = []
-        self._retrying: set[int] = set()
         self._failures = 0
         self._probe: int | None = None
         self._probes_failed = 0
@@ -143,7 +144,7 @@ class Lane:
             self.refused_since_full = True
             return False
         self._waiting[delivery.id] = delivery
-        self._fresh.append((now_ms, delivery.id))
+        self._fresh[delivery.id] = now_ms
         self._watch_deadline(delivery)
         return True
 
@@ -161,9 +162,9 @@ class Lane:
         self._pass_over_gone()
         if self._retries and self._retries[0][0] <= now_ms:
             delivery = self._waiting.pop(heapq.heappop(self._retries)[1])
-            self._retrying.discard(delivery.id)
+            del self._retrying[delivery.id]
         elif self._fresh:
-            delivery = self._waiting.pop(self._fresh.popleft()[1])
+            delivery = self._waiting.pop(self._fresh.popitem(last=False)[0])
         else:
             return None
         self._flying.add(delivery.id)
@@ -177,19 +178,25 @@ class Lane:
         return len(self._flying) >= self._settings.in_flight_max
 
     def _pass_over_gone(self) -> None:
-        while self._retries and self._retries[0][1] not in self._waiting:
+        while self._retries and self._retrying.get(self._retries[0][1]) != self._retries[0][0]:
             heapq.heappop(self._retries)
-        while self._fresh and self._fresh[0][1] not in self._waiting:
-            self._fresh.popleft()
+        while self._deadlines and not self._is_deadline(*self._deadlines[0]):
+            heapq.heappop(self._deadlines)
+
+    def _is_deadline(self, deadline_ms: int, key: int) -> bool:
+        # What was parked and is sent again has a new deadline: the old one is nobody's.
+        delivery = self._waiting.get(key)
+        return delivery is not None and delivery.deadline_ms == deadline_ms
 
     def expired(self, now_ms: int) -> list[Delivery]:
         """Takes out what waits and can matter no more."""
         late: list[Delivery] = []
         while self._deadlines and self._deadlines[0][0] <= now_ms:
-            delivery = self._waiting.pop(heapq.heappop(self._deadlines)[1], None)
-            if delivery is not None:
-                late.append(delivery)
-                self._retrying.discard(delivery.id)
+            deadline_ms, key = heapq.heappop(self._deadlines)
+            if self._is_deadline(deadline_ms, key):
+                late.append(self._waiting.pop(key))
+                self._fresh.pop(key, None)
+                self._retrying.pop(key, None)
         self.parked += len(late)
         return late
 
@@ -226,7 +233,7 @@ class Lane:
         # One last attempt is made just before the deadline rather than none after it.
         next_ms = max(min(now_ms + wait_ms, delivery.deadline_ms - 1), now_ms + 1)
         self._waiting[delivery.id] = delivery
-        self._retrying.add(delivery.id)
+        self._retrying[delivery.id] = next_ms
         heapq.heappush(self._retries, (next_ms, delivery.id))
         self._watch_deadline(delivery)
         return next_ms
@@ -260,23 +267,20 @@ class Lane:
                 times.append(max(self._retries[0][0], self._pause_until_ms))
             if self._fresh and self._pause_until_ms > now_ms:
                 times.append(self._pause_until_ms)
-        while self._deadlines and self._deadlines[0][1] not in self._waiting:
-            heapq.heappop(self._deadlines)
         if self._deadlines:
             times.append(self._deadlines[0][0])
         return min(times) if times else None
 
     def statistics(self) -> ParticipantStatistics:
         """How it stands."""
-        self._pass_over_gone()
         return ParticipantStatistics(
             state=self.state,
-            queued=len(self._waiting) - len(self._retrying),
+            queued=len(self._fresh),
             in_flight=len(self._flying),
             waiting_retry=len(self._retrying),
             delivered=self.delivered,
             parked=self.parked,
-            oldest_queued_ms=self._fresh[0][0] if self._fresh else None,
+            oldest_queued_ms=next(iter(self._fresh.values()), None),
         )
 
 
@@ -348,7 +352,7 @@ class Courier:
         while (delivery := lane.take(now_ms)) is not None:
             self._attempt(name, lane, delivery)
         self._set_timer(name, lane, now_ms)
-        if lane.refused_since_full and len(lane) < self._settings.queue_max // 2 and self._on_drained is not None:
+        if lane.refused_since_full and len(lane) <= self._settings.queue_max // 2 and self._on_drained is not None:
             lane.refused_since_full = False
             self._on_drained(name)
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
+from urllib.parse import unquote
 
 import msgspec
 import structlog
@@ -45,6 +46,8 @@ RELOAD_MAX: Final = 1_000
 
 JOURNAL_RETRIES_MAX: Final = 100
 """Failed commits in a row after which notes for the journal are given up: what is owed is in the outbox anyway."""
+
+TRACE_HEADERS: Final = frozenset(("traceparent", "tracestate", "baggage"))
 
 PURGE_EVERY_MS: Final = 10_000
 DAY_MS: Final = 86_400_000
@@ -250,7 +253,8 @@ class Engine:
         with self.database.read() as tx:
             delivery = outbox.load_one(tx, message_id)
         if delivery is not None and not self.courier.post(delivery):
-            self._behind[delivery.to] = min(self._behind.get(delivery.to, delivery.id), delivery.id) - 1
+            before = delivery.id - 1
+            self._behind[delivery.to] = min(self._behind.get(delivery.to, before), before)
 
     @property
     def running(self) -> bool:
@@ -398,11 +402,12 @@ class Engine:
             self._enqueue(
                 undelivered.ReportUndelivered(
                     resource=target.resource,
-                    ids=tuple(target.resource_id.split("/")),
+                    ids=_ids_of(target),
                     source=target.source,
                     to=FspId(report.to),
                     reason=report.error or "",
                     version=_version_of(report.delivery),
+                    trace=tuple(pair for pair in report.delivery.headers if pair[0].lower() in TRACE_HEADERS),
                 ),
                 internal=True,
             )
@@ -442,6 +447,12 @@ _DELIVERY_STATES: Final = {
     DeliveryOutcome.RETRYING: DeliveryState.PENDING,
     DeliveryOutcome.PARKED: DeliveryState.PARKED,
 }
+
+
+def _ids_of(target: Target) -> tuple[str, ...]:
+    """What follows the resource: a path says it, each segment escaped; where it does not, the body's id."""
+    segments = tuple(unquote(segment) for segment in target.path.split("/")[2:])
+    return segments or (target.resource_id,)
 
 
 def _version_of(delivery: Delivery) -> str:

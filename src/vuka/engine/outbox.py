@@ -125,9 +125,12 @@ def _json(value: object) -> str:
 
 
 def write_received(tx: Tx, messages: Iterable[tuple[Inbound, str]]) -> None:
-    """Journals messages that came in, each with what the hub did with it."""
+    """Journals messages that came in, each with what the hub did with it.
+
+    What a batch has journalled stays as it is when the API records the same message as refused.
+    """
     tx.run_many(
-        _INSERT_MESSAGE,
+        f"{_INSERT_MESSAGE} ON CONFLICT (message_id) DO NOTHING",
         [
             (
                 inbound.message_id,

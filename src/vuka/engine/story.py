@@ -253,4 +253,4 @@ def to_mermaid(story: Story) -> str:
 
 def _clean(text: str) -> str:
     """Text that Mermaid takes for text: no line ends, and its own marks written as entities."""
-    return text.replace("\n", " ").translate({ord("#"): "#35;", ord(";"): "#59;"})
+    return " ".join(text.splitlines()).translate({ord("#"): "#35;", ord(";"): "#59;"})

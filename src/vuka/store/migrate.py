@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vuka.errors import OperatorError
+from vuka.store.sqlite import read_only_uri
 
 if TYPE_CHECKING:
     from alembic.config import Config as AlembicConfig
@@ -29,7 +30,7 @@ def current_revision(path: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        connection = sqlite3.connect(read_only_uri(path), uri=True)
         try:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if not tables:
@@ -71,8 +72,10 @@ def migrate(path: Path) -> str | None:
 
 def _alembic(path: Path) -> AlembicConfig:
     from alembic.config import Config as AlembicConfig
+    from sqlalchemy.engine import URL
 
     config = AlembicConfig()
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
-    config.set_main_option("sqlalchemy.url", f"sqlite:///{path}".replace("%", "%%"))
+    # Not as text: a path may hold what means something in a URL.
+    config.attributes["url"] = URL.create("sqlite", database=str(path))
     return config

@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from vuka.store import Row, Value
 
@@ -26,6 +27,11 @@ PAGE_CACHE_KIB: Final = 32 * 1024
 STATEMENTS_CACHED: Final = 512
 IN_LIST_MAX: Final = 8_192
 """Values in one ``IN`` list; a longer one is asked in several statements."""
+
+
+def read_only_uri(path: Path) -> str:
+    """How SQLite is asked for a file that it must not write; what means something in a URI is escaped."""
+    return f"file:{quote(str(path))}?mode=ro"
 
 
 class SqliteTx:
@@ -67,16 +73,30 @@ class SqliteTx:
     def on_rollback(self, undo: Callable[[], None]) -> None:
         self._undo.append(undo)
 
+    @property
+    def given_up(self) -> bool:
+        """Whether SQLite itself has undone everything, as it may when the disk is full or fails.
+
+        There is no transaction then: a statement run now would be a commit of its own.
+        """
+        return not self._connection.in_transaction
+
     @contextlib.contextmanager
     def savepoint(self) -> Iterator[None]:
-        """What is done inside is undone alone when it raises; the transaction goes on."""
+        """What is done inside is undone alone when it raises; the transaction goes on, unless it is given up.
+
+        Raises `sqlite3.OperationalError` where it is given up already.
+        """
+        if self.given_up:
+            raise sqlite3.OperationalError("the transaction was given up")
         kept = len(self._undo)
         self._cursor.execute("SAVEPOINT one")
         try:
             yield
         except BaseException:
-            self._cursor.execute("ROLLBACK TO one")
-            self._cursor.execute("RELEASE one")
+            if not self.given_up:
+                self._cursor.execute("ROLLBACK TO one")
+                self._cursor.execute("RELEASE one")
             while len(self._undo) > kept:
                 self._undo.pop()()
             raise
@@ -125,7 +145,7 @@ class Database:
     def _connect(self, *, writable: bool) -> sqlite3.Connection:
         name = ":memory:" if self.path is None else str(self.path)
         if self._read_only and self.path is not None:
-            name = f"file:{self.path}?mode=ro"
+            name = read_only_uri(self.path)
         connection = sqlite3.connect(
             name,
             isolation_level=None,

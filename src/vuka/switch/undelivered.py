@@ -11,7 +11,7 @@ from typing import Final
 
 from vuka.errors import ErrorCode, FspiopError
 from vuka.ids import FspId
-from vuka.switch.work import Action, Command, ErrorBody, Notice, Outcome, Work
+from vuka.switch.work import Action, Command, ErrorBody, Header, Notice, Outcome, Work
 
 RESOURCES: Final = frozenset(("parties", "participants", "quotes"))
 METHODS: Final = frozenset(("GET", "POST"))
@@ -28,6 +28,7 @@ class ReportUndelivered(Command, frozen=True, kw_only=True):
     """Who could not be reached."""
     reason: str
     version: str
+    trace: tuple[Header, ...] = ()
 
 
 def report(work: Work, commands: Sequence[ReportUndelivered]) -> list[Outcome]:
@@ -45,6 +46,7 @@ def report(work: Work, commands: Sequence[ReportUndelivered]) -> list[Outcome]:
                 body=ErrorBody.of(error),
                 deadline_ms=work.now_ms + work.scheme.result_deadline_seconds * 1000,
                 version=command.version,
+                trace=command.trace,
             )
         )
     return [Outcome(note="told the requester") for _ in commands]

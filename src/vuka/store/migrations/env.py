@@ -10,10 +10,7 @@ from vuka.store.schema import metadata
 
 def run() -> None:
     """Runs what is asked on the configured database."""
-    url = context.config.get_main_option("sqlalchemy.url")
-    if url is None:
-        raise RuntimeError("no database is configured")
-    engine = create_engine(url, poolclass=pool.NullPool)
+    engine = create_engine(context.config.attributes["url"], poolclass=pool.NullPool)
     with engine.connect() as connection:
         context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
         with context.begin_transaction():

@@ -143,6 +143,132 @@ def test_what_was_delivered_leaves_nothing_behind() -> None:
     assert len(lane._deadlines) < 2_000
 
 
+def test_a_wish_for_later_is_bounded_and_one_for_sooner_changes_nothing(lane: Lane) -> None:
+    long, short = posted(lane, delivery(1), delivery(2))
+    take(lane, 0)
+    assert lane.failed(long, 0, retry_after_ms=60_000) == SETTINGS.retry_max_ms
+    assert lane.failed(short, 0, retry_after_ms=0) == SETTINGS.retry_first_ms
+
+
+def test_what_is_due_again_goes_before_what_is_new(lane: Lane) -> None:
+    first, _second = posted(lane, delivery(1), delivery(2))
+    take(lane, 0)
+    lane.failed(first, 0)
+    posted(lane, delivery(3), at_ms=50)
+    lane.release(delivery(2))
+    assert take(lane, 100) == [1, 3]
+
+
+def test_what_arrives_or_is_refused_ends_a_row_of_failures(lane: Lane) -> None:
+    failing, other = posted(lane, delivery(1), delivery(2))
+    now = 0
+    for count in range(3 * FAILURES_BEFORE_PROBING):
+        take(lane, now)
+        now = lane.failed(failing, now) or now
+        if count % 4 == 0:
+            lane.arrived(other)
+        elif count % 4 == 2:
+            lane.refused(other)
+    assert lane.state is LaneState.OPEN
+
+
+def test_a_deadline_parks_what_waits_even_while_as_many_as_may_are_under_way(lane: Lane) -> None:
+    tried, _hangs = posted(lane, delivery(1, deadline_ms=400), delivery(2))
+    take(lane, 0)
+    lane.failed(tried, 0)
+    posted(lane, delivery(3), delivery(9, deadline_ms=500))
+    assert take(lane, 0) == [3]
+    assert lane.next_due_ms(100) == 400
+    assert take(lane, 500) == []
+    assert [each.id for each in lane.expired(500)] == [1, 9]
+
+
+def test_a_deadline_parks_what_waits_even_while_the_participant_is_probed() -> None:
+    lane = Lane(CourierSettings(in_flight_max=FAILURES_BEFORE_PROBING, retry_first_ms=100), lambda: 1.0)
+    down = posted(lane, *(delivery(number) for number in range(4)), delivery(8, deadline_ms=450))
+    take(lane, 0)
+    for each in down:
+        lane.failed(each, 0)
+    posted(lane, delivery(9, deadline_ms=500))
+    assert len(take(lane, 100)) == 1
+    assert lane.next_due_ms(100) == 450
+    assert [each.id for each in lane.expired(500)] == [8, 9]
+
+
+def test_a_probe_that_fails_doubles_the_pause_up_to_its_bound_and_half_of_it_is_drawn_by_lot() -> None:
+    for jitter, pauses in ((1.0, [200, 400, 800, 1_000, 1_000]), (0.0, [100, 200, 400, 500, 500])):
+        lane = Lane(CourierSettings(in_flight_max=32, retry_first_ms=200, retry_max_ms=1_000), lambda j=jitter: j)
+        many = posted(lane, *(delivery(number) for number in range(20)))
+        take(lane, 0)
+        now = 0
+        for each in many:
+            lane.failed(each, now)
+        for pause in pauses:
+            assert take(lane, now + pause - 1) == []
+            now += pause
+            (probe,) = take(lane, now)
+            lane.failed(many[probe], now)
+
+
+def test_a_message_that_was_refused_and_is_sent_again_has_its_new_deadline_only(lane: Lane) -> None:
+    (once,) = posted(lane, delivery(1, deadline_ms=1_000))
+    take(lane, 0)
+    lane.refused(once)
+    posted(lane, delivery(7), delivery(8))
+    take(lane, 0)
+    posted(lane, delivery(1, deadline_ms=9_000), at_ms=10)
+    assert lane.next_due_ms(10) == 9_000
+    assert lane.expired(1_000) == []
+    assert [each.id for each in lane.expired(9_000)] == [1]
+
+
+def test_a_message_that_expired_in_the_queue_and_is_sent_again_waits_between_its_attempts(lane: Lane) -> None:
+    flying, _ = posted(lane, delivery(7), delivery(8))
+    take(lane, 0)
+    posted(lane, delivery(1, deadline_ms=50))
+    lane.expired(50)
+    (again,) = posted(lane, delivery(1), at_ms=60)
+    lane.arrived(flying)
+    assert take(lane, 60) == [1]
+    assert lane.failed(again, 60) == 160
+    assert take(lane, 159) == []
+    assert take(lane, 160) == [1]
+
+
+def test_what_expires_behind_a_message_that_waits_long_leaves_nothing_behind() -> None:
+    lane = Lane(SETTINGS, lambda: 1.0)
+    posted(lane, delivery(1), delivery(2))
+    take(lane, 0)
+    posted(lane, delivery(3))
+    for number in range(10, 20_010):
+        posted(lane, delivery(number, deadline_ms=number), at_ms=number - 1)
+        assert len(lane.expired(number)) == 1
+    assert lane.statistics().queued == len(lane._fresh) == 1
+    assert len(lane._deadlines) < 2_000
+
+
+def test_a_message_that_fails_for_long_is_kept_once(lane: Lane) -> None:
+    (only,) = posted(lane, delivery(1, deadline_ms=10**12))
+    now = 0
+    for _ in range(5_000):
+        assert take(lane, now) == [1]
+        now = lane.failed(only, now) or now
+        now = max(now, lane.next_due_ms(now) or 0)
+    assert len(lane) == len(lane._retries) == 1
+    assert len(lane._deadlines) < 2_000
+
+
+def test_how_a_lane_stands_is_told(lane: Lane) -> None:
+    first, _second = posted(lane, delivery(1), delivery(2), at_ms=5)
+    take(lane, 5)
+    lane.failed(first, 6)
+    posted(lane, delivery(3), at_ms=7)
+    posted(lane, delivery(4), at_ms=8)
+    told = lane.statistics()
+    assert (told.state, told.queued, told.in_flight, told.waiting_retry) == (LaneState.OPEN, 2, 1, 1)
+    assert (told.delivered, told.parked, told.oldest_queued_ms) == (0, 0, 7)
+
+
 # --- the courier, over real connections -------------------------------------------------------------------------
 
 
@@ -273,3 +399,120 @@ async def test_draining_waits_for_what_is_under_way_and_starts_nothing_more(roun
     assert len(got) == 2
     assert round_.courier.statistics()["payeefsp"].in_flight == 0
     assert not round_.courier.post(soon(9, "payeefsp"))
+
+
+async def test_one_that_hangs_delays_nobody_behind_the_same_address(round_: Round) -> None:
+    server = Server(lambda inquiry: None if inquiry.path.startswith("/hanging") else Answer(202))
+    await server.start()
+    round_.servers.append(server)
+    for name in ("hanging", "fine"):
+        round_.urls[name] = f"{server.url}/{name}"
+    for number in range(5):
+        round_.courier.post(soon(number, "hanging"))
+    for number in range(10, 16):
+        round_.courier.post(soon(number, "fine"))
+    async with asyncio.timeout(1):
+        reports = [await round_.next() for _ in range(6)]
+    assert {(report.to, report.outcome) for report in reports} == {("fine", DeliveryOutcome.DELIVERED)}
+    assert round_.courier.statistics()["hanging"].in_flight == 2
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+async def test_an_answer_that_means_later_is_not_a_refusal(round_: Round, status: int) -> None:
+    await round_.participant("payeefsp", [Answer(status), Answer(200)])
+    round_.courier.post(soon(1, "payeefsp"))
+    outcomes = [(await round_.next()).outcome for _ in range(2)]
+    assert outcomes == [DeliveryOutcome.RETRYING, DeliveryOutcome.DELIVERED]
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 404, 409, 422])
+async def test_an_answer_that_means_no_is_not_tried_again(round_: Round, status: int) -> None:
+    got = await round_.participant("payeefsp", [Answer(status)])
+    round_.courier.post(soon(1, "payeefsp"))
+    assert (await round_.next()).outcome is DeliveryOutcome.PARKED
+    assert (len(got), len(round_.courier._lanes["payeefsp"])) == (1, 0)
+
+
+async def test_a_participant_says_how_long_it_wants_to_be_left_alone(round_: Round) -> None:
+    async def busy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 503 Busy\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(busy, "127.0.0.1", 0)
+    round_.urls["payeefsp"] = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    round_.courier.post(soon(1, "payeefsp"))
+    report = await round_.next()
+    server.close()
+    assert report.next_attempt_ms == report.at_ms + 40, "as long as the longest wait between attempts, no longer"
+
+
+async def test_a_message_that_is_queued_twice_is_sent_once(round_: Round) -> None:
+    got = await round_.participant("payeefsp", [Answer(202)])
+    assert all(round_.courier.post(soon(1, "payeefsp")) for _ in range(3))
+    await round_.next()
+    await round_.courier.drain(1_000)
+    assert len(got) == 1
+
+
+async def test_messages_reach_a_participant_in_their_order() -> None:
+    round_ = Round(CourierSettings(in_flight_max=1))
+    got = await round_.participant("payeefsp", [Answer(202)])
+    for number in range(50):
+        round_.courier.post(Delivery(number, "payeefsp", "POST", [], b"%d" % number, 2**60, True))
+    for _ in range(50):
+        await round_.next()
+    await round_.close()
+    assert [int(each.body) for each in got] == list(range(50))
+
+
+async def test_a_queue_of_one_says_when_it_has_room_again() -> None:
+    round_ = Round(CourierSettings(queue_max=1))
+    await round_.participant("payeefsp", [Answer(202)])
+    assert [round_.courier.post(soon(number, "payeefsp")) for number in range(2)] == [True, False]
+    await round_.next()
+    await round_.close()
+    assert round_.drained == ["payeefsp"]
+
+
+async def test_what_was_under_way_when_the_courier_stopped_counts_as_not_sent(round_: Round) -> None:
+    await round_.participant("payeefsp", [None])
+    round_.courier.post(soon(1, "payeefsp"))
+    round_.courier.post(soon(2, "nobody"))
+    await round_.courier.drain(10)
+    await round_.client.close()
+    assert round_.reports.empty()
+    assert [each.in_flight for each in round_.courier.statistics().values()] == [0, 0]
+
+
+async def test_while_a_participant_hangs_the_courier_sleeps() -> None:
+    looks = 0
+
+    def clock() -> int:
+        nonlocal looks
+        looks += 1
+        return now_ms()
+
+    client = HttpClient(timeout_ms=10_000)
+    server = Server(lambda inquiry: None)
+    await server.start()
+    parked = asyncio.Event()
+    courier = Courier(
+        client,
+        resolve=lambda _delivery: server.url,
+        report=lambda _report: parked.set(),
+        settings=CourierSettings(in_flight_max=1),
+        clock=clock,
+        jitter=lambda: 0.0,
+    )
+    for number in range(5):
+        courier.post(soon(number, "hanging"))
+    courier.post(soon(9, "hanging", milliseconds=150))
+    before = looks
+    async with asyncio.timeout(5):
+        await parked.wait()
+    await courier.close()
+    await client.close()
+    await server.stop()
+    assert looks - before <= 3, "it looks at its clock when a deadline has come, and not before"

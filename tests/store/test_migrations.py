@@ -1,0 +1,105 @@
+"""Migrations: a database is brought to this program's schema, and one that it does not know is never written."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from vuka.errors import OperatorError
+from vuka.store.migrate import HEAD, current_revision, migrate
+from vuka.store.sqlite import Database
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "hub.db"
+
+
+def test_the_head_is_the_newest_migration(path: Path) -> None:
+    from alembic.script import ScriptDirectory
+
+    from vuka.store.migrate import _alembic
+
+    assert ScriptDirectory.from_config(_alembic(path)).get_current_head() == HEAD
+
+
+def test_migrations_make_exactly_the_tables_that_the_code_declares(path: Path) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+    from sqlalchemy import create_engine
+
+    from vuka.store.schema import metadata
+
+    assert migrate(path) is None
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+def test_migrating_again_changes_nothing(path: Path) -> None:
+    migrate(path)
+    assert migrate(path) == HEAD == current_revision(path)
+
+
+def test_a_database_of_a_newer_program_is_refused(path: Path) -> None:
+    migrate(path)
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(OperatorError, match="newer than this program"):
+        migrate(path)
+
+
+def test_a_database_of_something_else_is_refused(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE t (a INTEGER)")
+    connection.close()
+    with pytest.raises(OperatorError, match="not one of a hub"):
+        migrate(path)
+
+
+def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
+    path.write_bytes(b"not a database, but long enough to be read as one" * 100)
+    with pytest.raises(OperatorError, match="can't be read as a database"):
+        migrate(path)
+
+
+def test_what_is_refused_is_left_as_it_was(path: Path) -> None:
+    content = b"not a database, but long enough to be read as one" * 100
+    path.write_bytes(content)
+    with pytest.raises(OperatorError):
+        migrate(path)
+    assert [path.read_bytes(), *path.parent.iterdir()] == [content, path]
+
+
+def test_a_file_that_is_not_there_or_empty_has_no_schema(path: Path) -> None:
+    assert current_revision(path) is None
+    assert not path.exists(), "asking makes no file"
+    path.touch()
+    assert current_revision(path) is None
+
+
+def test_a_path_may_hold_what_means_something_in_a_url(tmp_path: Path) -> None:
+    path = tmp_path / "100%41 ?#.db"
+    assert migrate(path) is None
+    assert migrate(path) == HEAD
+    assert [each.name for each in tmp_path.iterdir() if not each.name.endswith(("-wal", "-shm"))] == [path.name]
+
+
+def test_a_database_made_for_a_test_is_the_one_that_migrations_make(path: Path) -> None:
+    def declared(file: Path) -> set[tuple[str, str]]:
+        connection = sqlite3.connect(file)
+        rows = connection.execute("SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall()
+        connection.close()
+        return set(rows)
+
+    migrate(path)
+    at_once = path.with_name("at_once.db")
+    database = Database.open(at_once)
+    database.create_all()
+    database.close()
+    assert declared(path) - {("table", "alembic_version")} == declared(at_once)
