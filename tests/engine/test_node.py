@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -17,21 +18,24 @@ from vuka.cli.hub import found
 from vuka.config import Config, Courier, Engine, Journal, load
 from vuka.engine import outbox
 from vuka.engine.batch import UseCase, use_case
+from vuka.engine.courier import DeliveryOutcome, DeliveryReport
 from vuka.engine.node import Engine as Node
 from vuka.errors import FspiopError, OperatorError
 from vuka.fspiop.headers import hub_headers
 from vuka.fspiop.versions import Version
 from vuka.ids import FspId, TransferId, parse_id
 from vuka.ledger.sql import SqlLedger
-from vuka.money import Amount
+from vuka.money import Amount, Currency
+from vuka.sim.onboard import ENDPOINTS
 from vuka.sim.server import Answer, Inquiry, Server
 from vuka.sim.unquoted import CONDITION, ILP_PACKET
 from vuka.store.sqlite import Database, SqliteTx
 from vuka.switch.audit import audit
 from vuka.switch.funds import RecordFundsIn
 from vuka.switch.participants import CreateParticipant, Endpoint, SetEndpoints, SetInitialPositionAndLimits
-from vuka.switch.transfers import PrepareTransfer
-from vuka.switch.work import Command, Inbound, Outcome, Work
+from vuka.switch.quotes import RequestQuote
+from vuka.switch.transfers import ExpireTransfers, PrepareTransfer
+from vuka.switch.work import Action, Command, Forward, Inbound, Notice, Outcome, Work
 
 PAYER, PAYEE = FspId("payerfsp"), FspId("payeefsp")
 
@@ -53,25 +57,51 @@ class Rig:
         self.server = Server(self._hear)
         self.got = got
         self.arrived = asyncio.Event()
-        self.answer = Answer(202)
+        self.answer: Answer | Callable[[Inquiry], Answer | Awaitable[Answer] | None] = Answer(202)
+        self.ahead_ms = 0
+        """How far the hub's clock is ahead of the machine's."""
+        self.reports: asyncio.Queue[DeliveryReport] = asyncio.Queue()
         self.engine = self.new_engine()
 
-    def _hear(self, inquiry: Inquiry) -> Answer:
+    def _hear(self, inquiry: Inquiry) -> Answer | Awaitable[Answer] | None:
         self.got.append(inquiry)
         self.arrived.set()
-        return self.answer
+        return self.answer if isinstance(self.answer, Answer) else self.answer(inquiry)
 
     def new_engine(self) -> Node:
         cases: tuple[UseCase, ...] = (*USE_CASES, use_case(_poisoned, Poison))
-        return Node(
+        engine = Node(
             config=self.config,
             database=self.database,
             use_cases=cases,
             wire=FspiopWire(),
             ledger=SqlLedger,
-            clock_ms=clock_ms,
+            clock_ms=lambda: clock_ms() + self.ahead_ms,
             jitter=lambda: 0.0,
         )
+        report = engine.courier._report
+
+        def reported(told: DeliveryReport) -> None:
+            report(told)
+            self.reports.put_nowait(told)
+
+        engine.courier._report = reported
+        return engine
+
+    async def restart(self) -> None:
+        """Another process takes over the same file."""
+        await self.engine.stop()
+        self.got.clear()
+        self.engine = self.new_engine()
+        await self.engine.start()
+
+    async def noted(self, outcome: DeliveryOutcome) -> DeliveryReport:
+        """The next delivery that ends so, once it is written in the outbox."""
+        async with asyncio.timeout(10):
+            while (report := await self.reports.get()).outcome is not outcome:
+                pass
+        await self.engine.submit(ExpireTransfers())
+        return report
 
     async def onboard(self) -> None:
         for name in (PAYER, PAYEE):
@@ -92,35 +122,58 @@ class Rig:
                     external_reference="bank",
                 )
             )
-            endpoints = (Endpoint("FSPIOP_CALLBACK_URL_TRANSFER_POST", f"{self.server.url}/{name}/transfers"),)
+            base = f"{self.server.url}/{name}"
+            endpoints = tuple(Endpoint(kind, base + path) for kind, path in ENDPOINTS.items())
             await self.engine.submit(SetEndpoints(name=name, endpoints=endpoints))
 
-    def prepare(self, amount: str = "10 USD") -> PrepareTransfer:
-        wire_id = str(uuid.uuid4())
+    def inbound(self, method: str, resource: str, ids: tuple[str, ...]) -> Inbound:
+        """A message of the payer to the payee."""
         now_ms = clock_ms()
+        path = f"/{resource}" if method == "POST" else "/".join(("", resource, *(quote(each, safe="") for each in ids)))
         headers = hub_headers(
-            "transfers",
-            Version.V1_1,
-            method="POST",
-            source=PAYER,
-            destination=PAYEE,
-            uri="/transfers",
-            now_ms=now_ms,
+            resource, Version.V1_1, method=method, source=PAYER, destination=PAYEE, uri=path, now_ms=now_ms
         )
-        message = Inbound(
+        return Inbound(
             message_id=self.engine.new_message_id(),
-            method="POST",
-            path="/transfers",
+            method=method,
+            path=path,
             headers=tuple(headers),
-            body=b'{"transferId": "' + wire_id.encode() + b'"}',
+            body=b'{"id": "' + ids[-1].encode() + b'"}' if method == "POST" else b"",
             source=PAYER,
             destination=PAYEE,
-            resource="transfers",
-            ids=(wire_id,),
+            resource=resource,
+            ids=ids,
             version="1.1",
             answer_version="1.1",
             received_ms=now_ms,
         )
+
+    def lookup(self, *ids: str) -> tuple[Inbound, list[Notice]]:
+        """A question of the payer about a party, and what passes it on."""
+        message = self.inbound("GET", "parties", ids)
+        deadline_ms = clock_ms() + 5_000
+        return message, [Notice(PAYEE, Action.GET, "parties", ids, Forward(message), deadline_ms, source=PAYER)]
+
+    def quote(self) -> RequestQuote:
+        wire_id = str(uuid.uuid4())
+        return RequestQuote(
+            message=self.inbound("POST", "quotes", (wire_id,)),
+            quote_id=parse_id(wire_id),
+            transaction_id=str(uuid.uuid4()),
+            payer_fsp=PAYER,
+            payee_fsp=PAYEE,
+            payee_party="MSISDN/1",
+            payer_currencies=(),
+            currency=Currency("USD"),
+            amount=Amount.from_string("10 USD").minor,
+            amount_type="SEND",
+            expires_ms=None,
+            body_hash=uuid.uuid4().bytes * 2,
+        )
+
+    def prepare(self, amount: str = "10 USD", *, expires_in_ms: int = 60_000) -> PrepareTransfer:
+        wire_id = str(uuid.uuid4())
+        message = self.inbound("POST", "transfers", (wire_id,))
         return PrepareTransfer(
             message=message,
             transfer_id=TransferId(parse_id(wire_id)),
@@ -129,7 +182,7 @@ class Rig:
             amount=Amount.from_string(amount),
             condition=CONDITION,
             ilp_packet=ILP_PACKET,
-            expires_ms=now_ms + 60_000,
+            expires_ms=message.received_ms + expires_in_ms,
             body_hash=uuid.uuid4().bytes * 2,
         )
 
@@ -138,6 +191,20 @@ class Rig:
             while len(self.got) < count:
                 self.arrived.clear()
                 await self.arrived.wait()
+
+    async def until_heard(self, method: str, path: str) -> Inquiry:
+        """The first message of that method and path, as soon as it has come."""
+        async with asyncio.timeout(10):
+            while True:
+                for inquiry in self.got:
+                    if (inquiry.method, inquiry.path) == (method, path):
+                        return inquiry
+                self.arrived.clear()
+                await self.arrived.wait()
+
+    def parked(self) -> list[outbox.Parked]:
+        with self.database.read() as tx:
+            return outbox.parked(tx)
 
     def states(self) -> dict[str, str]:
         with self.database.read() as tx:

@@ -1,0 +1,356 @@
+"""One batch, a plain function of a transaction and a time: what fails fails alone, what is owed is in the commit."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from itertools import count
+
+import pytest
+from tests.switch import wire
+from tests.switch.scheme_bench import SchemeBench
+from tests.switch.wire import PAYEE, PAYER
+
+from vuka.api.hub import USE_CASES
+from vuka.api.wire import FspiopWire
+from vuka.engine.batch import Batch, Routed, Rules, run_batch, use_case
+from vuka.engine.courier import Delivery
+from vuka.engine.outbox import DeliveryState, Mark, Outgoing, load_one, load_owed, make_outgoing, parked
+from vuka.errors import FspiopError
+from vuka.ids import FspId
+from vuka.ledger.sql import SqlLedger
+from vuka.store import Row
+from vuka.switch.directory import Directory, DirectoryCache
+from vuka.switch.participants import CreateParticipant, Endpoint, SetEndpoints
+from vuka.switch.work import Action, Command, Forward, Inbound, JsonBody, Notice, Outcome, Work
+
+
+class Poison(Command, frozen=True, kw_only=True):
+    """A command whose use case has a defect, found when half of its work is done."""
+
+    message: Inbound | None = None
+
+
+class FillDisk(Command, frozen=True, kw_only=True):
+    """A command that needs more room than the disk has."""
+
+
+class Unspeakable(Command, frozen=True, kw_only=True):
+    """A command that owes a message which nobody knows how to write."""
+
+
+class Undecided(Command, frozen=True, kw_only=True):
+    """A command that no use case decides."""
+
+
+def _poisoned(work: Work, _commands: Sequence[Poison]) -> list[Outcome]:
+    work.notify(_notice("transfers"))
+    work.tx.run("UPDATE transfer SET state = 'COMMITTED'")
+    work.tx.run("UPDATE ledger_account SET debits_posted = credits_posted")
+    raise RuntimeError("a defect")
+
+
+def _fill(work: Work, _commands: Sequence[FillDisk]) -> list[Outcome]:
+    work.tx.run("INSERT INTO scheme (only, version, name, created_ms) VALUES (2, 1, zeroblob(1000000), 0)")
+    raise AssertionError("the disk has more room than was thought")
+
+
+def _unspeakable(work: Work, commands: Sequence[Unspeakable]) -> list[Outcome]:
+    work.notify(_notice("weather"))
+    return [Outcome() for _ in commands]
+
+
+def _notice(resource: str) -> Notice:
+    return Notice(FspId(PAYEE), Action.POST, resource, ("1",), JsonBody(b"{}"), 2**60)
+
+
+class Batches:
+    """A scheme with two funded participants, and batches run on it as the engine runs them."""
+
+    def __init__(self) -> None:
+        self.bench = SchemeBench()
+        self.bench.onboard(PAYER, "USD", cap="1000", funds="1000")
+        self.bench.onboard(PAYEE, "USD", cap="1000")
+        self.bench.take_notices()
+        self.directories = DirectoryCache()
+        self.keys = count(1_000_000)
+        self.journal = True
+
+    @property
+    def rules(self) -> Rules:
+        mine = (
+            use_case(_poisoned, Poison),
+            use_case(_fill, FillDisk),
+            use_case(_unspeakable, Unspeakable),
+        )
+        return Rules(
+            (*USE_CASES, *mine), self.bench.rules, FspiopWire(), SqlLedger, self.directories.load, self.journal
+        )
+
+    def run(
+        self,
+        *commands: Command,
+        routed: Sequence[Routed] = (),
+        marks: Sequence[Mark] = (),
+        commit: bool = True,
+    ) -> Batch:
+        tx = self.bench.database.start()
+        try:
+            batch = run_batch(
+                tx,
+                self.rules,
+                commands,
+                now_ms=self.bench.now_ms,
+                next_id=lambda: next(self.keys),
+                routed=routed,
+                marks=marks,
+            )
+        except BaseException:
+            tx.rollback()
+            raise
+        if commit:
+            tx.commit()
+        else:
+            tx.rollback()
+        return batch
+
+    def rows(self, sql: str) -> list[Row]:
+        with self.bench.database.read() as tx:
+            return tx.query(sql)
+
+    def states(self) -> list[str]:
+        return [state for (state,) in self.rows("SELECT state FROM transfer WHERE kind = 'PAYMENT' ORDER BY 1")]
+
+    def route(self, message: Inbound, to: str = PAYEE) -> Routed:
+        """A message passed on at once, as the engine passes it."""
+        notice = Notice(
+            FspId(to), Action.GET, message.resource, message.ids, Forward(message), 2**60, source=message.source
+        )
+        outgoing = make_outgoing(
+            notice,
+            FspiopWire().compose(notice, self.bench.now_ms),
+            message_id=next(self.keys),
+            now_ms=self.bench.now_ms,
+            durable=False,
+            journal=self.journal,
+        )
+        return Routed(message, "routed", (outgoing,))
+
+    def lookup(self) -> Inbound:
+        return wire.inbound(self.bench, "GET", "parties", ("MSISDN", "1"), source=PAYER, destination=PAYEE)
+
+
+def mark(delivery: Delivery, state: DeliveryState, *, status: int | None = 200, error: str | None = None) -> Mark:
+    return Mark(delivery, state, 1, status, error, 5)
+
+
+def told(batch: Batch) -> list[tuple[str, str]]:
+    return [(each.delivery.to, each.target.path) for each in batch.outgoing]
+
+
+def codes(batch: Batch) -> list[str | None]:
+    return [each.error.code if isinstance(each.error, FspiopError) else None for each in batch.outcomes]
+
+
+@pytest.fixture
+def batches() -> Iterator[Batches]:
+    made = Batches()
+    yield made
+    made.bench.audit()
+    made.bench.close()
+
+
+# --- one that fails ---------------------------------------------------------------------------------------------
+
+
+def test_a_poisonous_command_fails_alone_and_nothing_of_it_stays(batches: Batches) -> None:
+    first, second = (wire.prepare(batches.bench, "10 USD") for _ in range(2))
+    batch = batches.run(first, Poison(), second)
+    assert codes(batch) == [None, "2001", None]
+    assert batches.states() == ["RESERVED", "RESERVED"]
+    assert told(batch) == [(PAYEE, "/transfers")] * 2
+    assert batches.bench.position(PAYER, "USD") == "20"
+
+
+def test_what_a_command_does_to_money_before_it_fails_is_undone(batches: Batches) -> None:
+    batches.run(wire.prepare(batches.bench, "10 USD"))
+    batches.run(Poison())
+    assert batches.states() == ["RESERVED"]
+    assert batches.bench.available(PAYER, "USD") == "990"
+
+
+def test_a_message_that_can_not_be_written_fails_the_command_that_owes_it(batches: Batches) -> None:
+    batch = batches.run(Unspeakable(), wire.prepare(batches.bench, "10 USD"))
+    assert codes(batch) == ["2001", None]
+    assert told(batch) == [(PAYEE, "/transfers")]
+
+
+def test_a_command_that_nobody_decides_fails_alone(batches: Batches) -> None:
+    batch = batches.run(Undecided(), wire.prepare(batches.bench, "10 USD"))
+    assert codes(batch) == ["2001", None]
+    assert batches.states() == ["RESERVED"]
+
+
+def test_a_full_disk_is_no_commands_fault_and_leaves_nothing(batches: Batches) -> None:
+    command = wire.prepare(batches.bench, "10 USD")
+    with batches.bench.database.begin() as tx:
+        tx.query("PRAGMA max_page_count = 1")
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        batches.run(command, FillDisk(), wire.prepare(batches.bench, "10 USD"))
+    assert batches.states() == []
+    assert batches.rows("SELECT * FROM message") == []
+    with batches.bench.database.begin() as tx:
+        tx.query("PRAGMA max_page_count = 1000000")
+    assert codes(batches.run(command)) == [None]
+    assert batches.bench.position(PAYER, "USD") == "10"
+
+
+def test_the_journal_says_what_failed_and_keeps_it_once(batches: Batches) -> None:
+    message = wire.prepare(batches.bench, "10 USD").message
+    batches.run(Poison(message=message))
+    batches.run(routed=[Routed(message, "refused: 2001", ())])
+    ((outcome,),) = batches.rows("SELECT outcome FROM message")
+    assert outcome.startswith("failed: 2001")
+
+
+# --- the order of things ----------------------------------------------------------------------------------------
+
+
+def test_what_frees_headroom_is_decided_before_what_takes_it(batches: Batches) -> None:
+    towards = wire.prepare(batches.bench, "10 USD")
+    batches.run(towards)
+    back = wire.prepare(batches.bench, "10 USD", payer=PAYEE, payee=PAYER)
+    batch = batches.run(back, wire.fulfil(batches.bench, towards))
+    assert codes(batch) == [None, None]
+    assert batches.states() == ["COMMITTED", "RESERVED"]
+    assert batches.bench.available(PAYEE, "USD") == "0"
+
+
+def test_outcomes_are_in_the_order_of_the_commands(batches: Batches) -> None:
+    prepared = wire.prepare(batches.bench, "10 USD")
+    batches.run(prepared)
+    refused = SetEndpoints(name=FspId("nobody"), endpoints=(Endpoint("FSPIOP_CALLBACK_URL_QUOTES", "http://x"),))
+    batch = batches.run(wire.get(batches.bench, prepared), refused, wire.fulfil(batches.bench, prepared))
+    first, second, third = codes(batch)
+    assert second is not None, "it is decided first"
+    assert (first, third) == (None, None)
+
+
+def test_a_question_sees_what_its_batch_has_decided(batches: Batches) -> None:
+    prepared = wire.prepare(batches.bench, "10 USD")
+    batches.run(prepared)
+    batch = batches.run(wire.get(batches.bench, prepared), wire.fulfil(batches.bench, prepared))
+    answer = batch.outgoing[-1].delivery
+    assert (answer.to, answer.method) == (PAYER, "PUT")
+    assert b'"transferState":"COMMITTED"' in (answer.body or b"")
+
+
+# --- what is owed -----------------------------------------------------------------------------------------------
+
+
+def test_what_is_owed_is_written_in_the_commit_that_makes_it_owed(batches: Batches) -> None:
+    command = wire.prepare(batches.bench, "10 USD")
+    undone = batches.run(command, commit=False)
+    assert len(undone.outgoing) == 1
+    for table in ("transfer WHERE kind = 'PAYMENT'", "message", "delivery"):
+        assert batches.rows(f"SELECT COUNT(*) FROM {table}") == [(0,)], table
+    (owed,) = batches.run(command).outgoing
+    assert batches.rows("SELECT message_id, participant, state FROM delivery") == [(owed.delivery.id, PAYEE, "PENDING")]
+
+
+def test_what_is_read_back_from_the_outbox_is_what_was_to_be_sent(batches: Batches) -> None:
+    for journal in (True, False):
+        batches.journal = journal
+        (owed,) = batches.run(wire.prepare(batches.bench, "10 USD")).outgoing
+        with batches.bench.database.read() as tx:
+            assert load_one(tx, owed.delivery.id) == owed.delivery
+
+
+def test_what_is_owed_comes_back_in_its_order_from_a_message_on(batches: Batches) -> None:
+    commands = [wire.prepare(batches.bench, "1 USD") for _ in range(5)]
+    ids = [each.delivery.id for each in batches.run(*commands).outgoing]
+    with batches.bench.database.read() as tx:
+        assert [each.id for each in load_owed(tx, PAYEE, after=0, limit=3)] == ids[:3]
+        assert [each.id for each in load_owed(tx, PAYEE, after=ids[2], limit=3)] == ids[3:]
+        assert load_owed(tx, PAYER, after=0, limit=3) == []
+
+
+def test_a_body_is_stored_once_however_often_it_goes_out(batches: Batches) -> None:
+    message = batches.lookup()
+    routed = Routed(message, "routed", (*batches.route(message).sent, *batches.route(message, PAYER).sent))
+    command = wire.prepare(batches.bench, "10 USD")
+    batches.run(command, routed=[routed])
+    stored = batches.rows("SELECT body, body_of FROM message WHERE direction = 'out' ORDER BY message_id")
+    assert stored == [(None, message.message_id)] * 2 + [(None, command.message.message_id)]
+    bodies = batches.rows("SELECT body FROM message WHERE direction = 'in' AND body IS NOT NULL")
+    assert bodies == [(command.message.body,)]
+
+
+def test_a_message_that_was_refused_by_the_participant_is_parked_with_its_answer(batches: Batches) -> None:
+    (owed,) = batches.run(wire.prepare(batches.bench, "10 USD")).outgoing
+    batches.run(marks=[mark(owed.delivery, DeliveryState.PARKED, status=400, error="HTTP 400 no")])
+    with batches.bench.database.read() as tx:
+        (shown,) = parked(tx, participant=PAYEE)
+        assert parked(tx, participant=PAYER) == []
+    assert (shown.message_id, shown.method, shown.path) == (owed.delivery.id, "POST", "/transfers")
+    assert (shown.status, shown.error, shown.attempts) == (400, "HTTP 400 no", 1)
+
+
+# --- without a journal ------------------------------------------------------------------------------------------
+
+
+def test_without_a_journal_only_what_is_owed_is_kept_with_its_body_until_it_has_arrived(batches: Batches) -> None:
+    batches.journal = False
+    command = wire.prepare(batches.bench, "10 USD")
+    (owed,) = batches.run(command, routed=[batches.route(batches.lookup())]).outgoing
+    rows = batches.rows("SELECT direction, body, body_of FROM message")
+    assert rows == [("out", command.message.body, None)]
+    batches.run(marks=[mark(owed.delivery, DeliveryState.PENDING, status=500)])
+    assert batches.rows("SELECT state, status FROM delivery") == [("PENDING", 500)]
+    batches.run(marks=[mark(owed.delivery, DeliveryState.DELIVERED)])
+    assert (batches.rows("SELECT * FROM message"), batches.rows("SELECT * FROM delivery")) == ([], [])
+
+
+@pytest.mark.parametrize("journal", [True, False])
+def test_a_routed_message_that_is_parked_can_be_sent_again(batches: Batches, journal: bool) -> None:
+    batches.journal = journal
+    routed = batches.route(batches.lookup())
+    sent: Outgoing = routed.sent[0]
+    batches.run(routed=[routed], marks=[mark(sent.delivery, DeliveryState.PARKED, status=None, error="refused")])
+    with batches.bench.database.read() as tx:
+        assert [each.message_id for each in parked(tx)] == [sent.delivery.id]
+        again = load_one(tx, sent.delivery.id)
+    assert again is not None
+    assert (again.method, again.headers, again.body) == ("GET", sent.delivery.headers, sent.delivery.body)
+
+
+def test_without_a_journal_a_routed_message_that_arrived_leaves_nothing(batches: Batches) -> None:
+    batches.journal = False
+    routed = batches.route(batches.lookup())
+    batches.run(routed=[routed], marks=[mark(routed.sent[0].delivery, DeliveryState.DELIVERED)])
+    assert (batches.rows("SELECT * FROM message"), batches.rows("SELECT * FROM delivery")) == ([], [])
+
+
+# --- the directory ----------------------------------------------------------------------------------------------
+
+
+def _names(directory: Directory) -> set[str]:
+    return set(directory.participants)
+
+
+def test_the_directory_after_a_batch_is_what_the_batch_has_made_of_it(batches: Batches) -> None:
+    batch = batches.run(CreateParticipant(name=FspId("newfsp"), currency=wire.Currency("USD"), is_proxy=False))
+    assert _names(batch.directory) == {"Hub", PAYER, PAYEE, "newfsp"}
+
+
+def test_a_participant_of_a_batch_that_was_undone_is_in_no_directory(batches: Batches) -> None:
+    batches.run(CreateParticipant(name=FspId("gone"), currency=wire.Currency("USD"), is_proxy=False), commit=False)
+    batch = batches.run(CreateParticipant(name=FspId("newfsp"), currency=wire.Currency("USD"), is_proxy=False))
+    assert _names(batch.directory) == {"Hub", PAYER, PAYEE, "newfsp"}
+
+
+def test_a_participant_that_was_created_beside_a_poisonous_command_is_in_the_directory(batches: Batches) -> None:
+    new = CreateParticipant(name=FspId("newfsp"), currency=wire.Currency("USD"), is_proxy=False)
+    batch = batches.run(Poison(), new, Poison())
+    assert codes(batch) == ["2001", None, "2001"]
+    assert _names(batch.directory) == {"Hub", PAYER, PAYEE, "newfsp"}
