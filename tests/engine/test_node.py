@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
+import threading
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -42,6 +45,8 @@ PAYER, PAYEE = FspId("payerfsp"), FspId("payeefsp")
 
 class Poison(Command, frozen=True, kw_only=True):
     """A command whose use case has a defect."""
+
+    message: Inbound | None = None
 
 
 def _poisoned(_work: Work, _commands: Sequence[Poison]) -> list[Outcome]:
@@ -224,6 +229,7 @@ def _config(tmp_path: Path, **sections: msgspec.Struct) -> Config:
     return msgspec.structs.replace(config, **sections)
 
 
+@asynccontextmanager
 async def _started(config: Config) -> AsyncIterator[Rig]:
     found(config, "Engine", ["USD"])
     got: list[Inquiry] = []
@@ -233,17 +239,21 @@ async def _started(config: Config) -> AsyncIterator[Rig]:
     await server.start()
     await node.engine.start()
     await node.onboard()
-    yield node
-    if node.engine.running:
-        await node.engine.stop()
-    database.close()
-    await server.stop()
+    try:
+        yield node
+    finally:
+        if node.engine.running:
+            await node.engine.stop()
+        database.close()
+        await server.stop()
 
 
 @pytest.fixture
 async def node(tmp_path: Path) -> AsyncIterator[Rig]:
-    config = _config(tmp_path, courier=Courier(retry_first_ms=10, retry_max_ms=20), engine=Engine(drain_seconds=1))
-    async for made in _started(config):
+    config = _config(
+        tmp_path, courier=Courier(retry_first_ms=10, retry_max_ms=20), engine=Engine(timer_ms=20, drain_seconds=1)
+    )
+    async with _started(config) as made:
         yield made
 
 
@@ -285,7 +295,7 @@ async def test_prepares_that_arrive_together_never_exceed_the_headroom_together(
 
 
 async def test_a_hub_with_too_much_waiting_refuses_before_it_accepts(tmp_path: Path) -> None:
-    async for node in _started(_config(tmp_path, engine=Engine(queue_max=3))):
+    async with _started(_config(tmp_path, engine=Engine(queue_max=3))) as node:
         commands = [node.prepare() for _ in range(10)]
         results = await asyncio.gather(*(node.engine.submit(each) for each in commands), return_exceptions=True)
         refused = [each for each in results if isinstance(each, FspiopError)]
@@ -309,6 +319,50 @@ async def test_a_commit_that_fails_accepts_nothing_sends_nothing_and_stops_nothi
     await node.until_got(1)
     assert list(node.states().values()) == ["RESERVED"]
     assert node.differences() == []
+
+
+async def test_a_full_disk_refuses_and_what_was_accepted_is_what_is_there(node: Rig) -> None:
+    writer = node.database._writer
+    writer.execute("PRAGMA max_page_count = 1")
+    commands = [node.prepare("1 USD") for _ in range(200)]
+    results = await asyncio.gather(*(node.engine.submit(each) for each in commands), return_exceptions=True)
+    assert {(each.code, each.status) for each in results if isinstance(each, FspiopError)} == {("2003", 503)}
+    accepted = {each.message.resource_id for each, result in zip(commands, results, strict=True) if result is None}
+    assert set(node.states()) == accepted
+    writer.execute("PRAGMA max_page_count = 1000000")
+    await node.engine.submit(node.prepare())
+    await node.until_got(len(accepted) + 1)
+    assert len(node.deliveries()) == len(accepted) + 1
+    assert node.differences() == []
+
+
+async def test_a_poisonous_message_that_is_recorded_as_refused_too_harms_no_other(node: Rig) -> None:
+    message = node.prepare().message
+    with pytest.raises(FspiopError) as raised:
+        await node.engine.submit(Poison(message=message))
+    node.engine.record(message, f"refused: {raised.value}")
+    await node.engine.submit(node.prepare())
+    assert list(node.states().values()) == ["RESERVED"]
+
+
+async def test_no_answer_is_given_while_the_commit_is_under_way(node: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    committing, go_on = asyncio.Event(), threading.Event()
+    commit = SqliteTx.commit
+
+    def slow(tx: SqliteTx) -> None:
+        loop.call_soon_threadsafe(committing.set)
+        go_on.wait(5)
+        commit(tx)
+
+    with monkeypatch.context() as slowed:
+        slowed.setattr(SqliteTx, "commit", slow)
+        answer = asyncio.create_task(node.engine.submit(node.prepare()))
+        await committing.wait()
+        assert (answer.done(), node.got, node.states()) == (False, [], {})
+        go_on.set()
+        await answer
+    await node.until_got(1)
 
 
 # --- the outbox -------------------------------------------------------------------------------------------------
@@ -340,7 +394,7 @@ async def test_a_start_delivers_what_an_earlier_process_left(node: Rig) -> None:
 
 async def test_a_full_queue_leaves_messages_in_the_outbox_and_takes_them_up_in_order(tmp_path: Path) -> None:
     courier = Courier(queue_max=4, in_flight_max=1, retry_first_ms=10, retry_max_ms=20)
-    async for node in _started(_config(tmp_path, courier=courier)):
+    async with _started(_config(tmp_path, courier=courier)) as node:
         commands = [node.prepare("1 USD") for _ in range(40)]
         await asyncio.gather(*(node.engine.submit(each) for each in commands))
         await node.until_got(40)
@@ -358,7 +412,7 @@ async def test_a_body_is_stored_once_however_often_it_is_sent(node: Rig) -> None
 
 
 async def test_without_a_journal_only_what_is_owed_is_kept_and_goes_when_it_has_arrived(tmp_path: Path) -> None:
-    async for node in _started(_config(tmp_path, journal=Journal(enabled=False))):
+    async with _started(_config(tmp_path, journal=Journal(enabled=False))) as node:
         command = node.prepare()
         await node.engine.submit(command)
         await node.until_got(1)
@@ -390,6 +444,252 @@ async def test_retention_keeps_what_is_still_owed_and_the_body_it_needs(node: Ri
 async def test_only_a_parked_message_can_be_sent_again(node: Rig) -> None:
     with pytest.raises(OperatorError, match="No message 1 is parked"):
         await node.engine.resend(1)
+
+
+async def test_what_is_past_its_time_at_the_start_is_parked_and_the_rest_is_sent_in_order(node: Rig) -> None:
+    node.answer = Answer(503)
+    commands = [node.prepare() for _ in range(4)]
+    for command in commands:
+        await node.engine.submit(command)
+    await node.engine.stop()
+    with node.database.begin() as tx:
+        tx.run("UPDATE delivery SET deadline_ms = 1 WHERE message_id = (SELECT MIN(message_id) FROM delivery)")
+    node.answer = Answer(202)
+    await node.restart()
+    await node.until_got(3)
+    await node.restart()
+    assert {state for _, state in node.deliveries()[1:]} == {"DELIVERED"}
+    (parked,) = node.parked()
+    assert (parked.participant, parked.error) == (
+        "payeefsp",
+        "its time has passed while the participant could not be reached",
+    )
+
+
+async def test_keys_go_on_above_the_last_even_where_the_clock_was_set_back(node: Rig) -> None:
+    await node.engine.submit(node.prepare())
+    await node.engine.stop()
+    with node.database.read() as tx:
+        ((highest,),) = tx.query("SELECT MAX(message_id) FROM message")
+    node.ahead_ms = -86_400_000
+    await node.restart()
+    assert node.engine.new_message_id() > highest
+
+
+async def test_what_a_full_queue_left_in_the_outbox_is_taken_up_by_the_next_process(tmp_path: Path) -> None:
+    config = _config(tmp_path, courier=Courier(queue_max=2, in_flight_max=1), engine=Engine(drain_seconds=0))
+    async with _started(config) as node:
+        node.answer = lambda _inquiry: None
+        commands = [node.prepare("1 USD") for _ in range(10)]
+        await asyncio.gather(*(node.engine.submit(each) for each in commands))
+        await node.until_got(1)
+        assert node.engine.courier.statistics()["payeefsp"].queued == 1
+        node.answer = Answer(202)
+        await node.restart()
+        await node.until_got(10)
+        await node.engine.stop()
+        assert [each.body for each in node.got] == [command.message.body for command in commands]
+        assert {state for _, state in node.deliveries()} == {"DELIVERED"}
+
+
+async def test_a_refused_message_is_parked_and_listed_and_arrives_when_it_is_sent_again(node: Rig) -> None:
+    node.answer = Answer(400, b"not now")
+    command = node.prepare()
+    await node.engine.submit(command)
+    report = await node.noted(DeliveryOutcome.PARKED)
+    (parked,) = node.parked()
+    assert (parked.participant, parked.status, parked.error) == ("payeefsp", 400, "HTTP 400 not now")
+    node.answer = Answer(202)
+    await node.engine.resend(parked.message_id)
+    again = await node.noted(DeliveryOutcome.DELIVERED)
+    assert again.delivery.id == report.delivery.id == parked.message_id
+    assert [each.body for each in node.got] == [command.message.body] * 2
+    assert (node.parked(), node.deliveries()) == ([], [("payeefsp", "DELIVERED")])
+    with pytest.raises(OperatorError, match="is parked"):
+        await node.engine.resend(parked.message_id)
+
+
+async def test_a_message_sent_again_while_the_queue_is_full_waits_in_the_outbox(tmp_path: Path) -> None:
+    async with _started(_config(tmp_path, courier=Courier(queue_max=1, in_flight_max=1))) as node:
+        node.answer = Answer(400)
+        refused = node.prepare("1 USD")
+        await node.engine.submit(refused)
+        parked = await node.noted(DeliveryOutcome.PARKED)
+        release = asyncio.Event()
+
+        async def slow(_inquiry: Inquiry) -> Answer:
+            await release.wait()
+            return Answer(202)
+
+        node.answer = slow
+        node.got.clear()
+        busy, waiting = node.prepare("1 USD"), node.prepare("1 USD")
+        await node.engine.submit(busy)
+        await node.until_got(1)
+        await node.engine.resend(parked.delivery.id)
+        await node.engine.submit(waiting)
+        release.set()
+        await node.until_got(3)
+        await node.engine.stop()
+        expected = [busy.message.body, refused.message.body, waiting.message.body]
+        assert [each.body for each in node.got] == expected
+
+
+async def test_stopping_waits_for_what_is_under_way_and_notes_that_it_arrived(node: Rig) -> None:
+    release = asyncio.Event()
+
+    async def slow(_inquiry: Inquiry) -> Answer:
+        await release.wait()
+        return Answer(202)
+
+    node.answer = slow
+    await node.engine.submit(node.prepare())
+    await node.until_got(1)
+    stopping = asyncio.create_task(node.engine.stop())
+    await asyncio.sleep(0)
+    release.set()
+    await stopping
+    assert node.deliveries() == [("payeefsp", "DELIVERED")]
+
+
+async def test_stopping_answers_what_was_accepted_and_leaves_it_for_the_next_process_to_send(node: Rig) -> None:
+    commands = [node.prepare("1 USD") for _ in range(20)]
+    answers = [asyncio.create_task(node.engine.submit(each)) for each in commands]
+    await asyncio.sleep(0)
+    await node.engine.stop()
+    assert [await each for each in answers] == [None] * 20
+    assert set(node.states().values()) == {"RESERVED"}
+    sent = {each.body for each in node.got}
+    await node.restart()
+    await node.until_got(20 - len(sent))
+    assert sent | {each.body for each in node.got} == {command.message.body for command in commands}
+
+
+async def test_stopping_waits_no_longer_than_it_may_for_one_that_hangs(tmp_path: Path) -> None:
+    async with _started(_config(tmp_path, engine=Engine(drain_seconds=0))) as node:
+        node.answer = lambda _inquiry: None
+        await node.engine.submit(node.prepare())
+        await node.until_got(1)
+        async with asyncio.timeout(2):
+            await node.engine.stop()
+        assert node.deliveries() == [("payeefsp", "PENDING")]
+
+
+# --- what is routed ---------------------------------------------------------------------------------------------
+
+
+async def test_a_routed_message_goes_out_at_once_and_is_in_the_journal_with_the_next_batch(node: Rig) -> None:
+    message, notices = node.lookup("MSISDN", "1")
+    node.engine.route(message, notices)
+    got = await node.until_heard("GET", "/payeefsp/parties/MSISDN/1")
+    assert got.headers["fspiop-source"] == PAYER
+    await node.noted(DeliveryOutcome.DELIVERED)
+    with node.database.read() as tx:
+        rows = tx.query("SELECT direction, method, path, outcome FROM message ORDER BY message_id")
+    assert rows == [("in", "GET", "/parties/MSISDN/1", "routed"), ("out", "GET", "/parties/MSISDN/1", "sent")]
+    assert node.deliveries() == [("payeefsp", "DELIVERED")]
+
+
+async def test_a_message_that_was_only_routed_is_not_sent_again_by_the_next_process(node: Rig) -> None:
+    node.answer = Answer(503)
+    node.engine.route(*node.lookup("MSISDN", "1"))
+    await node.until_got(1)
+    node.answer = Answer(202)
+    await node.restart()
+    await node.engine.submit(node.prepare())
+    await node.until_got(1)
+    assert [each.method for each in node.got] == ["POST"]
+
+
+async def test_nothing_is_routed_to_one_whose_queue_is_full(tmp_path: Path) -> None:
+    config = _config(tmp_path, courier=Courier(queue_max=1), engine=Engine(drain_seconds=0))
+    async with _started(config) as node:
+        node.answer = lambda _inquiry: None
+        node.engine.route(*node.lookup("MSISDN", "1"))
+        with pytest.raises(FspiopError) as raised:
+            node.engine.route(*node.lookup("MSISDN", "2"))
+        assert raised.value.code == "2005"
+
+
+@pytest.mark.parametrize("ids", [("MSISDN", "1"), ("MSISDN", "1", "SAVINGS"), ("ALIAS", "a/b c")])
+async def test_who_asked_about_a_party_is_told_that_the_question_could_not_be_delivered(
+    node: Rig, ids: tuple[str, ...]
+) -> None:
+    node.answer = lambda inquiry: Answer(404) if inquiry.path.startswith("/payeefsp") else Answer(200)
+    message, notices = node.lookup(*ids)
+    node.engine.route(message, notices)
+    got = await node.until_heard("PUT", f"/payerfsp{message.path}/error")
+    assert json.loads(got.body)["errorInformation"]["errorCode"] == "1001"
+    assert (got.headers["fspiop-source"], got.headers["fspiop-destination"]) == ("Hub", PAYER)
+
+
+async def test_who_asked_for_a_quote_is_told_that_it_could_not_be_delivered(node: Rig) -> None:
+    node.answer = lambda inquiry: Answer(404) if inquiry.path.startswith("/payeefsp") else Answer(200)
+    command = node.quote()
+    await node.engine.submit(command)
+    got = await node.until_heard("PUT", f"/payerfsp/quotes/{command.message.resource_id}/error")
+    assert json.loads(got.body)["errorInformation"]["errorCode"] == "1001"
+
+
+async def test_nobody_is_told_of_an_answer_that_could_not_be_delivered(node: Rig) -> None:
+    node.answer = Answer(404)
+    node.engine.route(*node.lookup("MSISDN", "1"))
+    await node.until_heard("PUT", "/payerfsp/parties/MSISDN/1/error")
+    for _ in range(2):
+        await node.noted(DeliveryOutcome.PARKED)
+    assert len(node.got) == 2, "the question, and what was told of it"
+
+
+# --- time -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_payment_is_final_within_a_second_of_its_expiration_and_both_sides_are_told(node: Rig) -> None:
+    command = node.prepare("10 USD", expires_in_ms=100)
+    await node.engine.submit(command)
+    for name in (PAYER, PAYEE):
+        got = await node.until_heard("PUT", f"/{name}/transfers/{command.message.resource_id}/error")
+        assert json.loads(got.body)["errorInformation"]["errorCode"] == "3303"
+    assert 0 <= clock_ms() - command.expires_ms < 1_000
+    assert list(node.states().values()) == ["EXPIRED_RESERVED"]
+    assert node.differences() == []
+
+
+async def test_what_expired_while_no_process_ran_is_final_soon_after_the_start(node: Rig) -> None:
+    command = node.prepare("10 USD")
+    await node.engine.submit(command)
+    node.ahead_ms = 60_000
+    await node.restart()
+    await node.until_heard("PUT", f"/payerfsp/transfers/{command.message.resource_id}/error")
+    assert list(node.states().values()) == ["EXPIRED_RESERVED"]
+
+
+async def test_the_journal_is_kept_for_its_time_and_what_is_owed_or_parked_for_longer(tmp_path: Path) -> None:
+    config = _config(tmp_path, journal=Journal(retention_days=1), engine=Engine(timer_ms=10, drain_seconds=1))
+    async with _started(config) as node:
+        node.answer = Answer(400)
+        parked = node.prepare()
+        await node.engine.submit(parked)
+        await node.noted(DeliveryOutcome.PARKED)
+        node.answer = Answer(202)
+        await node.engine.submit(node.prepare())
+        await node.noted(DeliveryOutcome.DELIVERED)
+        await node.engine.stop()
+        with node.database.begin() as tx:
+            tx.run("UPDATE transfer SET expires_ms = ?", (2**60,))
+        node.ahead_ms = 3 * 86_400_000
+        node.engine = node.new_engine()
+        await node.engine.start()
+        await node.engine._purge()
+        with node.database.read() as tx:
+            rows = tx.query("SELECT direction, body IS NOT NULL FROM message ORDER BY message_id")
+        assert rows == [("in", 1), ("out", 0)]
+        assert node.deliveries() == [("payeefsp", "PARKED")]
+        await node.engine.resend(node.parked()[0].message_id)
+        await node.noted(DeliveryOutcome.DELIVERED)
+        assert node.got[-1].body == parked.message.body
+
+
+# --- life and death of the engine --------------------------------------------------------------------------------
 
 
 async def test_a_stopping_hub_refuses_what_is_new(node: Rig) -> None:

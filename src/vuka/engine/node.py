@@ -108,6 +108,8 @@ class Engine:
         # Participants whose queue was full: what they are owed stays in the outbox from this key on.
         self._behind: dict[str, int] = {}
         self._reloaded: dict[str, int] = {}
+        # What has ended, but not yet in the tables: a reload must not take it for owed.
+        self._ended: set[int] = set()
         self._failures = 0
         self._client = HttpClient(
             connect_timeout_ms=config.courier.connect_timeout_ms,
@@ -318,6 +320,7 @@ class Engine:
             await asyncio.sleep(0.05)
             return
         self._failures = 0
+        self._ended.difference_update(mark.delivery.id for mark in marks)
         statistics = self.statistics
         statistics.batches += 1
         statistics.commands += len(taken)
@@ -365,7 +368,7 @@ class Engine:
             with self.database.read() as tx:
                 owed = outbox.load_owed(tx, participant, after=after, limit=RELOAD_MAX)
             for delivery in owed:
-                if not self.courier.post(delivery):
+                if delivery.id not in self._ended and not self.courier.post(delivery):
                     self._behind[participant] = after
                     return
                 after = delivery.id
@@ -386,6 +389,8 @@ class Engine:
         state = _DELIVERY_STATES[report.outcome]
         if state is not DeliveryState.PENDING or report.delivery.durable:
             self._marks.append(Mark(report.delivery, state, report.attempts, report.status, report.error, report.at_ms))
+            if state is not DeliveryState.PENDING:
+                self._ended.add(report.delivery.id)
             self._wake.set()
         target = report.delivery.target
         if state is not DeliveryState.PARKED or not isinstance(target, Target):
