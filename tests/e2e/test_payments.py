@@ -135,7 +135,9 @@ def msisdn_of(name: str) -> str:
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scheme]:
     """One scheme for all tests of this page. A hub that gives up on a hanging participant soon."""
     client = HttpClient(timeout_ms=5_000)
-    async with running(tmp_path_factory.mktemp("hub") / "data", COURIER_TIMEOUT_MS="300") as hub:
+    async with running(
+        tmp_path_factory.mktemp("hub") / "data", COURIER_TIMEOUT_MS="300", COURIER_RETRY_MAX_MS="100"
+    ) as hub:
         scheme = Scheme(hub, client)
         await scheme.start()
         yield scheme

@@ -3,145 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from itertools import count
+from collections.abc import Iterator
 
 import pytest
+from tests.engine.batches import Batches, FillDisk, Poison, Undecided, Unspeakable, mark
 from tests.switch import wire
-from tests.switch.scheme_bench import SchemeBench
 from tests.switch.wire import PAYEE, PAYER
 
-from vuka.api.hub import USE_CASES
-from vuka.api.wire import FspiopWire
-from vuka.engine.batch import Batch, Routed, Rules, run_batch, use_case
-from vuka.engine.courier import Delivery
-from vuka.engine.outbox import DeliveryState, Mark, Outgoing, load_one, load_owed, make_outgoing, parked
+from vuka.engine.batch import Batch, Routed
+from vuka.engine.outbox import DeliveryState, Outgoing, load_one, load_owed, parked
 from vuka.errors import FspiopError
 from vuka.ids import FspId
-from vuka.ledger.sql import SqlLedger
-from vuka.store import Row
-from vuka.switch.directory import Directory, DirectoryCache
+from vuka.switch.directory import Directory
 from vuka.switch.participants import CreateParticipant, Endpoint, SetEndpoints
-from vuka.switch.work import Action, Command, Forward, Inbound, JsonBody, Notice, Outcome, Work
-
-
-class Poison(Command, frozen=True, kw_only=True):
-    """A command whose use case has a defect, found when half of its work is done."""
-
-    message: Inbound | None = None
-
-
-class FillDisk(Command, frozen=True, kw_only=True):
-    """A command that needs more room than the disk has."""
-
-
-class Unspeakable(Command, frozen=True, kw_only=True):
-    """A command that owes a message which nobody knows how to write."""
-
-
-class Undecided(Command, frozen=True, kw_only=True):
-    """A command that no use case decides."""
-
-
-def _poisoned(work: Work, _commands: Sequence[Poison]) -> list[Outcome]:
-    work.notify(_notice("transfers"))
-    work.tx.run("UPDATE transfer SET state = 'COMMITTED'")
-    work.tx.run("UPDATE ledger_account SET debits_posted = credits_posted")
-    raise RuntimeError("a defect")
-
-
-def _fill(work: Work, _commands: Sequence[FillDisk]) -> list[Outcome]:
-    work.tx.run("INSERT INTO scheme (only, version, name, created_ms) VALUES (2, 1, zeroblob(1000000), 0)")
-    raise AssertionError("the disk has more room than was thought")
-
-
-def _unspeakable(work: Work, commands: Sequence[Unspeakable]) -> list[Outcome]:
-    work.notify(_notice("weather"))
-    return [Outcome() for _ in commands]
-
-
-def _notice(resource: str) -> Notice:
-    return Notice(FspId(PAYEE), Action.POST, resource, ("1",), JsonBody(b"{}"), 2**60)
-
-
-class Batches:
-    """A scheme with two funded participants, and batches run on it as the engine runs them."""
-
-    def __init__(self) -> None:
-        self.bench = SchemeBench()
-        self.bench.onboard(PAYER, "USD", cap="1000", funds="1000")
-        self.bench.onboard(PAYEE, "USD", cap="1000")
-        self.bench.take_notices()
-        self.directories = DirectoryCache()
-        self.keys = count(1_000_000)
-        self.journal = True
-
-    @property
-    def rules(self) -> Rules:
-        mine = (
-            use_case(_poisoned, Poison),
-            use_case(_fill, FillDisk),
-            use_case(_unspeakable, Unspeakable),
-        )
-        return Rules(
-            (*USE_CASES, *mine), self.bench.rules, FspiopWire(), SqlLedger, self.directories.load, self.journal
-        )
-
-    def run(
-        self,
-        *commands: Command,
-        routed: Sequence[Routed] = (),
-        marks: Sequence[Mark] = (),
-        commit: bool = True,
-    ) -> Batch:
-        tx = self.bench.database.start()
-        try:
-            batch = run_batch(
-                tx,
-                self.rules,
-                commands,
-                now_ms=self.bench.now_ms,
-                next_id=lambda: next(self.keys),
-                routed=routed,
-                marks=marks,
-            )
-        except BaseException:
-            tx.rollback()
-            raise
-        if commit:
-            tx.commit()
-        else:
-            tx.rollback()
-        return batch
-
-    def rows(self, sql: str) -> list[Row]:
-        with self.bench.database.read() as tx:
-            return tx.query(sql)
-
-    def states(self) -> list[str]:
-        return [state for (state,) in self.rows("SELECT state FROM transfer WHERE kind = 'PAYMENT' ORDER BY 1")]
-
-    def route(self, message: Inbound, to: str = PAYEE) -> Routed:
-        """A message passed on at once, as the engine passes it."""
-        notice = Notice(
-            FspId(to), Action.GET, message.resource, message.ids, Forward(message), 2**60, source=message.source
-        )
-        outgoing = make_outgoing(
-            notice,
-            FspiopWire().compose(notice, self.bench.now_ms),
-            message_id=next(self.keys),
-            now_ms=self.bench.now_ms,
-            durable=False,
-            journal=self.journal,
-        )
-        return Routed(message, "routed", (outgoing,))
-
-    def lookup(self) -> Inbound:
-        return wire.inbound(self.bench, "GET", "parties", ("MSISDN", "1"), source=PAYER, destination=PAYEE)
-
-
-def mark(delivery: Delivery, state: DeliveryState, *, status: int | None = 200, error: str | None = None) -> Mark:
-    return Mark(delivery, state, 1, status, error, 5)
 
 
 def told(batch: Batch) -> list[tuple[str, str]]:
