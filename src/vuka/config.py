@@ -32,10 +32,30 @@ class ParticipantsApi(Listener, frozen=True, forbid_unknown_fields=True):
     """The participants' API (FSPIOP)."""
 
     port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 takes a free one.")] = 4000
+    authentication: Annotated[
+        str,
+        Meta(
+            pattern="^(auto|required|source-header)$",
+            description=(
+                "Who a caller is: `required` wants a bearer token, an API key or a certificate; `source-header` "
+                "believes FSPIOP-Source, for test rigs; `auto` is `source-header` on a loopback address, else "
+                "`required`."
+            ),
+        ),
+    ] = "auto"
     trust_client_id: Annotated[
         bool,
-        Meta(description="Believe an x-client-id header, set by a gateway, and require it to equal FSPIOP-Source."),
-    ] = True
+        Meta(description="Take the x-client-id header, which a gateway in front sets, for who the caller is."),
+    ] = False
+    client_certificate_header: Annotated[
+        str,
+        Meta(
+            description=(
+                "The header in which a gateway in front passes on the subject, the SHA-256 fingerprint or the PEM of "
+                "the client's certificate, e.g. x-ssl-client-s-dn. Empty: none is believed."
+            )
+        ),
+    ] = ""
     body_bytes_max: Annotated[int, Meta(ge=1024, description="Largest body accepted, in bytes.")] = 5_242_880
 
 
@@ -43,6 +63,44 @@ class OperatorsApi(Listener, frozen=True, forbid_unknown_fields=True):
     """The operators' API: administration, health, metrics."""
 
     port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 takes a free one.")] = 4001
+    authentication: Annotated[
+        str,
+        Meta(
+            pattern="^(auto|required|open)$",
+            description=(
+                "Who may operate the hub: `required` wants a bearer token with the role that the request needs; `open` "
+                "lets anybody do anything; `auto` is `open` on a loopback address, else `required`."
+            ),
+        ),
+    ] = "auto"
+
+
+class Signatures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Signatures of messages (JWS)."""
+
+    verify: Annotated[
+        bool, Meta(description="Require participants to sign; one of them may be set apart from the rest.")
+    ] = False
+    verify_put_parties: Annotated[
+        bool, Meta(description="Require a signature on PUT /parties too, which the usual SDK leaves unsigned.")
+    ] = False
+    hub_key_file: Annotated[
+        str,
+        Meta(description="The hub's private key (PEM, RSA or P-256) to sign what it makes itself. Empty: unsigned."),
+    ] = ""
+
+
+class Oracles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Oracles outside the hub."""
+
+    timeout_ms: Annotated[int, Meta(ge=1, description="Longest wait for an oracle's answer, in ms.")] = 5_000
+    cache_ms: Annotated[
+        int, Meta(ge=0, description="How long an oracle's answer may be used again, in ms; 0: not at all.")
+    ] = 0
+    cache_entries_max: Annotated[int, Meta(ge=1, description="Most answers kept.")] = 10_000
+    in_flight_max: Annotated[
+        int, Meta(ge=1, description="Questions under way at once; one more is refused with 503.")
+    ] = 1_000
 
 
 class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,6 +165,9 @@ class Courier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 10_000
     retry_first_ms: Annotated[int, Meta(ge=1, description="Wait before the second attempt, in ms; doubles.")] = 200
     retry_max_ms: Annotated[int, Meta(ge=1, description="Longest wait between attempts, in ms.")] = 30_000
+    probe_max_ms: Annotated[
+        int, Meta(ge=1, description="Longest wait before a participant that keeps failing is tried again, in ms.")
+    ] = 5_000
 
 
 class Journal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,6 +191,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     participants_api: ParticipantsApi = ParticipantsApi()
     operators_api: OperatorsApi = OperatorsApi()
     scheme: Scheme = Scheme()
+    signatures: Signatures = Signatures()
+    oracles: Oracles = Oracles()
     engine: Engine = Engine()
     courier: Courier = Courier()
     journal: Journal = Journal()

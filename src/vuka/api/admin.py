@@ -26,7 +26,7 @@ from vuka.api.admin_body import (
     read_body,
     read_query,
 )
-from vuka.api.admin_enums import LEDGER_ACCOUNT_TYPES, enums
+from vuka.api.admin_enums import enums
 from vuka.api.health import health
 from vuka.api.hub import Hub
 from vuka.errors import ErrorCode, FspiopError, OperatorError
@@ -36,6 +36,7 @@ from vuka.ledger.model import Ledger
 from vuka.money import Amount, format_amount
 from vuka.store import Tx
 from vuka.switch import accounts, funds, participants
+from vuka.switch.account_types import LEDGER_ACCOUNT_TYPES
 from vuka.switch.directory import POSITION, Directory, Participant
 
 T = TypeVar("T")

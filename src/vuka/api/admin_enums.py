@@ -10,27 +10,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from vuka.ids import HUB
+from vuka.switch.account_types import LEDGER_ACCOUNT_TYPES
 from vuka.switch.accounts import ParticipantDetails
 from vuka.switch.participants import ENDPOINT_TYPES, LIMIT_TYPES
-
-LEDGER_ACCOUNT_TYPES: Final = (
-    ("POSITION", "Typical accounts from which a DFSP provisions transfers", True),
-    ("SETTLEMENT", "Reflects the individual DFSP Settlement Accounts as held at the Settlement Bank", False),
-    (
-        "HUB_RECONCILIATION",
-        "A single account for each currency with which the hub operates, held by the hub: funds in and out",
-        False,
-    ),
-    (
-        "HUB_MULTILATERAL_SETTLEMENT",
-        "A single account for each currency with which the hub operates, held by the hub: the other side of settlement",
-        False,
-    ),
-    ("INTERCHANGE_FEE", "Fees that participants owe each other", True),
-    ("INTERCHANGE_FEE_SETTLEMENT", "Where fees that participants owe each other are settled", False),
-    ("HUB_FEE", "Fees that participants owe the hub", False),
-)
-"""Name, description, and whether it can be settled."""
 
 _LEDGER_ENTRY_TYPES: Final = (
     "PRINCIPLE_VALUE",

@@ -38,6 +38,49 @@ class Account(msgspec.Struct, frozen=True):
     """Minor units; only a position has one, and only once its limits are set."""
 
 
+class SigningKey(msgspec.Struct, frozen=True):
+    """A public key with which a participant signs its messages."""
+
+    algorithm: str
+    """``RS256`` or ``ES256``."""
+    public_key: str
+    """PEM, SubjectPublicKeyInfo."""
+    fingerprint: str
+    """SHA-256 of the key's DER, in hex."""
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """What somebody shows to be let in, not revoked. Its secret is not kept; it is found by the secret's digest."""
+
+    credential_id: int
+    kind: str
+    """``TOKEN``, ``API_KEY`` or ``CERTIFICATE``."""
+    participant: FspId | None
+    """Who it speaks for; None for an operator's."""
+    name: str
+    roles: frozenset[str]
+    expires_ms: int | None
+
+
+class Oracle(msgspec.Struct, frozen=True):
+    """An oracle outside the hub, that knows which participant serves the parties of one type."""
+
+    oracle_id: int
+    party_id_type: str
+    currency: str | None
+    """None: any currency."""
+    value: str
+    """The base URL of its API."""
+    is_default: bool
+
+
+class RuleSet(msgspec.Struct, frozen=True):
+    """The rules of one kind that are in force, as the JSON text in which they were given."""
+
+    rule_set_id: int
+    content: str
+
+
 class Participant(msgspec.Struct, frozen=True):
     """One participant as the hub knows it."""
 
@@ -50,6 +93,10 @@ class Participant(msgspec.Struct, frozen=True):
     """By (currency, type)."""
     endpoints: dict[str, str]
     """URL or URL template, by endpoint type."""
+    signatures: str | None = None
+    """``REQUIRED`` or ``OFF``; None: as the deployment has it."""
+    signing_keys: tuple[SigningKey, ...] = ()
+    """Those not retired, the newest first."""
 
     def account(self, currency: str, account_type: str) -> Account | None:
         """Its account of that type in that currency, active or not."""
@@ -64,6 +111,12 @@ class Directory(msgspec.Struct, frozen=True):
     participants: dict[str, Participant]
     open_window_id: int
     """The settlement window that a transfer committed now belongs to."""
+    credentials: dict[bytes, Credential] = msgspec.field(default_factory=dict)
+    """By the SHA-256 of the secret."""
+    oracles: tuple[Oracle, ...] = ()
+    """Those that are active, in the order in which they were added."""
+    rule_sets: dict[str, RuleSet] = msgspec.field(default_factory=dict)
+    """By kind, e.g. ``quotes``."""
 
     def get(self, name: str | None) -> Participant | None:
         """The participant of exactly that name."""
@@ -121,6 +174,13 @@ def read_directory(tx: Tx) -> Directory:
     endpoints: dict[int, dict[str, str]] = {}
     for participant_id, endpoint_type, value in tx.query("SELECT participant_id, type, value FROM endpoint"):
         endpoints.setdefault(participant_id, {})[endpoint_type] = value
+    keys: dict[int, tuple[SigningKey, ...]] = {}
+    for participant_id, algorithm, public_key, fingerprint in tx.query(
+        """SELECT participant_id, algorithm, public_key, fingerprint FROM signing_key
+           WHERE is_active = 1 ORDER BY signing_key_id DESC"""
+    ):
+        key = SigningKey(algorithm, public_key, fingerprint)
+        keys[participant_id] = (*keys.get(participant_id, ()), key)
     participants = {
         name: Participant(
             participant_id,
@@ -130,9 +190,43 @@ def read_directory(tx: Tx) -> Directory:
             fspiop_version,
             accounts.get(participant_id, {}),
             endpoints.get(participant_id, {}),
+            signatures,
+            keys.get(participant_id, ()),
         )
-        for participant_id, name, is_active, is_proxy, fspiop_version in tx.query(
-            "SELECT participant_id, name, is_active, is_proxy, fspiop_version FROM participant ORDER BY participant_id"
+        for participant_id, name, is_active, is_proxy, fspiop_version, signatures in tx.query(
+            """SELECT participant_id, name, is_active, is_proxy, fspiop_version, signatures
+               FROM participant ORDER BY participant_id"""
         )
     }
-    return Directory(version, scheme_name, participants, window_id or 0)
+    return Directory(
+        version,
+        scheme_name,
+        participants,
+        window_id or 0,
+        credentials=_read_credentials(tx),
+        oracles=tuple(
+            Oracle(oracle_id, party_id_type, currency, value, bool(is_default))
+            for oracle_id, party_id_type, currency, value, is_default in tx.query(
+                """SELECT oracle_id, party_id_type, currency, value, is_default FROM oracle
+                   WHERE is_active = 1 ORDER BY oracle_id"""
+            )
+        ),
+        rule_sets={
+            kind: RuleSet(rule_set_id, content)
+            for kind, rule_set_id, content in tx.query(
+                "SELECT kind, rule_set_id, content FROM rule_set WHERE is_active = 1"
+            )
+        },
+    )
+
+
+def _read_credentials(tx: Tx) -> dict[bytes, Credential]:
+    rows = tx.query(
+        """SELECT c.digest, c.credential_id, c.kind, p.name, c.name, c.roles, c.expires_ms
+           FROM credential c LEFT JOIN participant p ON p.participant_id = c.participant_id
+           WHERE c.revoked_ms IS NULL"""
+    )
+    return {
+        digest: Credential(credential_id, kind, FspId(fsp) if fsp else None, name, frozenset(roles.split()), expires_ms)
+        for digest, credential_id, kind, fsp, name, roles, expires_ms in rows
+    }

@@ -13,6 +13,7 @@ from typing import Final
 from vuka.errors import OperatorError
 from vuka.ids import HUB
 from vuka.money import CURRENCIES
+from vuka.switch import account_types
 from vuka.switch.directory import HUB_MULTILATERAL_SETTLEMENT, HUB_ON_US, HUB_RECONCILIATION, POSITION, SETTLEMENT
 from vuka.switch.participants import insert_participant, open_accounts
 from vuka.switch.work import Work
@@ -50,6 +51,7 @@ def found(work: Work, name: str, currencies: Sequence[str]) -> None:
            VALUES (?, 1, 'NET', 'MULTILATERAL', 'DEFERRED', NULL, 1, ?, ?, 1, ?)""",
         (DEFAULT_MODEL, POSITION, SETTLEMENT, work.now_ms),
     )
+    account_types.seed(work.tx, by=FOUNDER, now_ms=work.now_ms)
     hub_id = insert_participant(work, HUB, is_proxy=False, by=FOUNDER)
     for currency in dict.fromkeys(currencies):
         open_accounts(work, hub_id, HUB, currency=currency, types=_HUB_ACCOUNTS, is_active=True, by=FOUNDER)

@@ -31,6 +31,37 @@ participant: Final = Table(
     Column("created_ms", Int64, nullable=False),
     Column("created_by", Text, nullable=False),
     Column("fspiop_version", Text, comment="The version to speak to it where it did not name one itself."),
+    Column("signatures", Text, comment="REQUIRED or OFF for this participant; None: as the deployment has it."),
+)
+
+signing_key: Final = Table(
+    "signing_key",
+    metadata,
+    Column("signing_key_id", Integer, primary_key=True),
+    Column("participant_id", Integer, ForeignKey("participant.participant_id"), nullable=False),
+    Column("algorithm", Text, nullable=False, comment="RS256 or ES256."),
+    Column("public_key", Text, nullable=False, comment="PEM, SubjectPublicKeyInfo."),
+    Column("fingerprint", Text, nullable=False, comment="SHA-256 of the key's DER, in hex."),
+    Column("is_active", Integer, nullable=False, comment="Several may be: a rotation overlaps."),
+    Column("created_ms", Int64, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("retired_ms", Int64),
+    UniqueConstraint("participant_id", "fingerprint"),
+)
+
+credential: Final = Table(
+    "credential",
+    metadata,
+    Column("credential_id", Integer, primary_key=True),
+    Column("kind", Text, nullable=False, comment="TOKEN, API_KEY or CERTIFICATE."),
+    Column("digest", LargeBinary(32), nullable=False, unique=True, comment="SHA-256: the secret itself is not kept."),
+    Column("participant_id", Integer, ForeignKey("participant.participant_id"), comment="None: an operator's."),
+    Column("name", Text, nullable=False, comment="Whose it is, for people: the operator, or a label."),
+    Column("roles", Text, nullable=False, comment="An operator's roles, separated by spaces; else empty."),
+    Column("created_ms", Int64, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires_ms", Int64),
+    Column("revoked_ms", Int64),
 )
 
 account: Final = Table(
@@ -103,6 +134,18 @@ settlement_model: Final = Table(
     Column("created_ms", Int64, nullable=False),
 )
 
+ledger_account_type: Final = Table(
+    "ledger_account_type",
+    metadata,
+    Column("ledger_account_type_id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("description", Text, nullable=False),
+    Column("is_active", Integer, nullable=False),
+    Column("is_settleable", Integer, nullable=False),
+    Column("created_ms", Int64, nullable=False),
+    Column("created_by", Text, nullable=False),
+)
+
 settlement_window: Final = Table(
     "settlement_window",
     metadata,
@@ -122,6 +165,39 @@ oracle_party: Final = Table(
     Column("currency", Text, primary_key=True, comment="Empty: any."),
     Column("fsp_id", Text, primary_key=True),
     Column("created_ms", Int64, nullable=False),
+)
+
+oracle: Final = Table(
+    "oracle",
+    metadata,
+    Column("oracle_id", Integer, primary_key=True),
+    Column("party_id_type", Text, nullable=False),
+    Column("currency", Text, comment="None: for any currency."),
+    Column("endpoint_type", Text, nullable=False, comment="URL"),
+    Column("value", Text, nullable=False, comment="The base URL of the oracle's API."),
+    Column("is_default", Integer, nullable=False),
+    Column("is_active", Integer, nullable=False),
+    Column("created_ms", Int64, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("changed_ms", Int64, nullable=False),
+)
+
+rule_set: Final = Table(
+    "rule_set",
+    metadata,
+    Column("rule_set_id", Integer, primary_key=True),
+    Column("kind", Text, nullable=False, comment="What the rules decide about: quotes."),
+    Column("content", Text, nullable=False, comment="A JSON array of rules."),
+    Column("is_active", Integer, nullable=False, comment="A change adds a row; the older ones stay, inactive."),
+    Column("created_ms", Int64, nullable=False),
+    Column("created_by", Text, nullable=False),
+)
+Index(
+    "uq_rule_set_active",
+    rule_set.c.kind,
+    unique=True,
+    sqlite_where=text("is_active = 1"),
+    postgresql_where=text("is_active = 1"),
 )
 
 quote: Final = Table(
