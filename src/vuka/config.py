@@ -6,6 +6,7 @@ Every key states its meaning, unit and bounds beside its default; ``vuka config`
 
 from __future__ import annotations
 
+import ipaddress
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,14 @@ class Listener(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: Annotated[str, Meta(description="Address to listen on. Loopback unless you say otherwise.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 takes a free one.")] = 0
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches it. A name other than ``localhost`` may stand for any address."""
+        try:
+            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
 
 class ParticipantsApi(Listener, frozen=True, forbid_unknown_fields=True):
     """The participants' API (FSPIOP)."""
@@ -38,8 +47,8 @@ class ParticipantsApi(Listener, frozen=True, forbid_unknown_fields=True):
             pattern="^(auto|required|source-header)$",
             description=(
                 "Who a caller is: `required` wants a bearer token, an API key or a certificate; `source-header` "
-                "believes FSPIOP-Source, for test rigs; `auto` is `source-header` on a loopback address, else "
-                "`required`."
+                "believes FSPIOP-Source, for test rigs; `auto` is `source-header` on a loopback address where no "
+                "gateway in front is believed, else `required`."
             ),
         ),
     ] = "auto"
@@ -50,13 +59,23 @@ class ParticipantsApi(Listener, frozen=True, forbid_unknown_fields=True):
     client_certificate_header: Annotated[
         str,
         Meta(
+            pattern="^[A-Za-z0-9-]*$",
             description=(
                 "The header in which a gateway in front passes on the subject, the SHA-256 fingerprint or the PEM of "
                 "the client's certificate, e.g. x-ssl-client-s-dn. Empty: none is believed."
-            )
+            ),
         ),
     ] = ""
     body_bytes_max: Annotated[int, Meta(ge=1024, description="Largest body accepted, in bytes.")] = 5_242_880
+
+    @property
+    def requires_authentication(self) -> bool:
+        """Whether participants must show a credential."""
+        if self.authentication != "auto":
+            return self.authentication == "required"
+        # A gateway on the same machine brings callers from anywhere to a loopback address.
+        has_gateway = self.trust_client_id or bool(self.client_certificate_header)
+        return has_gateway or not self.is_loopback
 
 
 class OperatorsApi(Listener, frozen=True, forbid_unknown_fields=True):
@@ -73,6 +92,13 @@ class OperatorsApi(Listener, frozen=True, forbid_unknown_fields=True):
             ),
         ),
     ] = "auto"
+
+    @property
+    def requires_authentication(self) -> bool:
+        """Whether operators must show a credential."""
+        if self.authentication != "auto":
+            return self.authentication == "required"
+        return not self.is_loopback
 
 
 class Signatures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

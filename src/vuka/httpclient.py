@@ -186,6 +186,8 @@ class HttpClient:
         setopt(pycurl.FOLLOWLOCATION, 0)
         setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
         setopt(pycurl.PROXY, "")
+        # A path is sent as it was made: an identifier that looks like ``..`` climbs nowhere.
+        setopt(pycurl.PATH_AS_IS, 1)
         setopt(pycurl.TCP_NODELAY, 1)
         setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
         setopt(pycurl.USERAGENT, self._user_agent)

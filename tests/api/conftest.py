@@ -33,6 +33,10 @@ class BenchHub:
     def now_ms(self) -> int:
         return self.bench.now_ms
 
+    @property
+    def directory(self) -> Directory:
+        return self.bench.directory
+
     async def submit(self, command: Command) -> object:
         if self.refuses is not None:
             raise self.refuses

@@ -39,7 +39,7 @@ def test_every_group_of_commands_is_known() -> None:
     assert groups >= {"trace", "audit", "config", "bench"}
 
 
-@pytest.mark.parametrize("group", ["", "participant", "oracle", "funds", "transfer", "message"])
+@pytest.mark.parametrize("group", ["", "participant", "oracle", "funds", "transfer", "message", "access"])
 def test_a_group_without_a_command_shows_its_help(group: str) -> None:
     assert "Usage: vuka" in vuka(*group.split()).output
 

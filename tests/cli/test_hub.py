@@ -14,7 +14,7 @@ def test_a_new_hub_has_its_database_its_configuration_and_a_word_on_how_to_run_i
     result = vuka("init", "--data", str(data), "--name", "My scheme", "-c", "USD", "-c", "kes")
     assert result.exit_code == 0
     assert f"vuka serve --data {data}" in result.output
-    assert sorted(each.name for each in data.iterdir()) == ["vuka.db", "vuka.toml"]
+    assert sorted(each.name for each in data.iterdir()) == ["operator.token", "vuka.db", "vuka.toml"]
     assert load(data / "vuka.toml", {}).data_dir == str(data)
 
 

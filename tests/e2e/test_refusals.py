@@ -191,7 +191,7 @@ async def test_headers_are_checked_in_the_references_order(wire: Wire) -> None:
             changed["fspiop_source"] = None
     assert found == [
         "3100 Invalid fspiop-source header",
-        "3102 Accept is required",
+        "3102 Accept is required: /header must have required property 'accept'",
         "3102 Missing required date header",
         "3102 Content-type is required",
         "3102 /header must have required property 'fspiop-source'",

@@ -67,6 +67,7 @@ class Batches:
         self.bench = SchemeBench()
         self.bench.onboard(PAYER, "USD", cap="1000", funds="1000")
         self.bench.onboard(PAYEE, "USD", cap="1000")
+        self.bench.take_quotes(PAYER, PAYEE)
         self.bench.take_notices()
         self.directories = DirectoryCache()
         self.keys = count(1_000_000)

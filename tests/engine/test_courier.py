@@ -189,15 +189,15 @@ def test_a_deadline_parks_what_waits_even_while_the_participant_is_probed() -> N
     take(lane, 0)
     for each in down:
         lane.failed(each, 0)
-    posted(lane, delivery(9, deadline_ms=500))
-    assert len(take(lane, 100)) == 1
+    posted(lane, delivery(7), delivery(9, deadline_ms=500))
+    assert take(lane, 100) == [7], "the probe is something new"
     assert lane.next_due_ms(100) == 450
     assert [each.id for each in lane.expired(500)] == [8, 9]
 
 
 def test_a_probe_that_fails_doubles_the_pause_up_to_its_bound_and_half_of_it_is_drawn_by_lot() -> None:
     for jitter, pauses in ((1.0, [200, 400, 800, 1_000, 1_000]), (0.0, [100, 200, 400, 500, 500])):
-        lane = Lane(CourierSettings(in_flight_max=32, retry_first_ms=200, retry_max_ms=1_000), lambda j=jitter: j)
+        lane = Lane(CourierSettings(in_flight_max=32, retry_first_ms=200, probe_max_ms=1_000), lambda j=jitter: j)
         many = posted(lane, *(delivery(number) for number in range(20)))
         take(lane, 0)
         now = 0
@@ -208,6 +208,34 @@ def test_a_probe_that_fails_doubles_the_pause_up_to_its_bound_and_half_of_it_is_
             now += pause
             (probe,) = take(lane, now)
             lane.failed(many[probe], now)
+
+
+def test_a_probe_does_not_wait_until_one_of_the_messages_that_failed_is_due_again() -> None:
+    lane = Lane(CourierSettings(retry_first_ms=100, retry_max_ms=30_000, probe_max_ms=400), lambda: 1.0)
+    (only,) = posted(lane, delivery(1))
+    now = 0
+    waits: list[int] = []
+    for _ in range(12):
+        assert take(lane, now) == [1]
+        lane.failed(only, now)
+        due = lane.next_due_ms(now)
+        assert due is not None
+        assert take(lane, due - 1) == []
+        waits.append(due - now)
+        now = due
+    assert waits == [100, 200, 400, 800, 100, 200, 400, 400, 400, 400, 400, 400]
+
+
+def test_a_participant_that_keeps_asking_for_later_is_not_probed_sooner_than_it_asked() -> None:
+    lane = Lane(CourierSettings(retry_first_ms=100, retry_max_ms=30_000, probe_max_ms=400), lambda: 1.0)
+    (only,) = posted(lane, delivery(1))
+    now = 0
+    for _ in range(FAILURES_BEFORE_PROBING + 3):
+        assert take(lane, now) == [1]
+        lane.failed(only, now, retry_after_ms=7_000)
+        due = lane.next_due_ms(now)
+        assert due == now + 7_000
+        now = due
 
 
 def test_a_message_that_was_refused_and_is_sent_again_has_its_new_deadline_only(lane: Lane) -> None:
@@ -516,3 +544,47 @@ async def test_while_a_participant_hangs_the_courier_sleeps() -> None:
     await client.close()
     await server.stop()
     assert looks - before <= 3, "it looks at its clock when a deadline has come, and not before"
+
+
+def test_a_message_that_has_nowhere_to_go_does_not_hold_up_the_others() -> None:
+    lane = Lane(CourierSettings(in_flight_max=100, retry_first_ms=100), lambda: 1.0)
+    nonsense = posted(lane, *(delivery(number) for number in range(2 * FAILURES_BEFORE_PROBING)))
+    take(lane, 0)
+    for each in nonsense:
+        assert lane.failed(each, 0, is_unable=False) == 100
+    posted(lane, delivery(99))
+    assert lane.state is LaneState.OPEN
+    assert take(lane, 0) == [99]
+
+
+def test_a_probe_is_something_new_where_there_is_anything() -> None:
+    lane = Lane(CourierSettings(in_flight_max=100, retry_first_ms=100, probe_max_ms=100), lambda: 1.0)
+    failed = posted(lane, *(delivery(number) for number in range(FAILURES_BEFORE_PROBING)))
+    take(lane, 0)
+    for each in failed:
+        lane.failed(each, 0)
+    posted(lane, delivery(99))
+    assert take(lane, 1_000) == [99]
+
+
+def test_what_is_only_routed_takes_at_most_half_of_a_queue() -> None:
+    lane = Lane(CourierSettings(queue_max=10), lambda: 1.0)
+    routed = [delivery(number) for number in range(8)]
+    for each in routed:
+        each.durable = False
+    assert [lane.post(each, 0) for each in routed] == [True] * 6 + [False] * 2
+    assert lane.post(delivery(99), 0)
+    assert not lane.refused_since_full
+
+
+def test_a_queue_is_bounded_by_bytes_too() -> None:
+    lane = Lane(CourierSettings(in_flight_max=100, queue_bytes_max=1_000), lambda: 1.0)
+    large = [delivery(number) for number in range(3)]
+    for each in large:
+        each.body = bytes(600)
+    assert [lane.post(each, 0) for each in large] == [True, True, False]
+    take(lane, 0)
+    for each in large[:2]:
+        lane.arrived(each)
+    assert lane.has_room
+    assert lane.post(large[2], 0)

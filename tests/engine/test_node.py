@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sqlite3
 import threading
@@ -21,7 +22,7 @@ from vuka.cli.hub import found
 from vuka.config import Config, Courier, Engine, Journal, load
 from vuka.engine import outbox
 from vuka.engine.batch import UseCase, use_case
-from vuka.engine.courier import DeliveryOutcome, DeliveryReport
+from vuka.engine.courier import Delivery, DeliveryOutcome, DeliveryReport
 from vuka.engine.node import Engine as Node
 from vuka.errors import FspiopError, OperatorError
 from vuka.fspiop.headers import hub_headers
@@ -32,10 +33,11 @@ from vuka.money import Amount, Currency
 from vuka.sim.onboard import ENDPOINTS
 from vuka.sim.server import Answer, Inquiry, Server
 from vuka.sim.unquoted import CONDITION, ILP_PACKET
+from vuka.store import Tx
 from vuka.store.sqlite import Database, SqliteTx
 from vuka.switch.audit import audit
 from vuka.switch.funds import RecordFundsIn
-from vuka.switch.participants import CreateParticipant, Endpoint, SetEndpoints, SetInitialPositionAndLimits
+from vuka.switch.participants import AdjustLimit, CreateParticipant, Endpoint, SetEndpoints, SetInitialPositionAndLimits
 from vuka.switch.quotes import RequestQuote
 from vuka.switch.transfers import ExpireTransfers, PrepareTransfer
 from vuka.switch.work import Action, Command, Forward, Inbound, Notice, Outcome, Work
@@ -73,7 +75,7 @@ class Rig:
         self.arrived.set()
         return self.answer if isinstance(self.answer, Answer) else self.answer(inquiry)
 
-    def new_engine(self) -> Node:
+    def new_engine(self, clock: Callable[[], int] | None = None) -> Node:
         cases: tuple[UseCase, ...] = (*USE_CASES, use_case(_poisoned, Poison))
         engine = Node(
             config=self.config,
@@ -81,7 +83,7 @@ class Rig:
             use_cases=cases,
             wire=FspiopWire(),
             ledger=SqlLedger,
-            clock_ms=lambda: clock_ms() + self.ahead_ms,
+            clock_ms=clock or (lambda: clock_ms() + self.ahead_ms),
             jitter=lambda: 0.0,
         )
         report = engine.courier._report
@@ -218,6 +220,13 @@ class Rig:
     def deliveries(self) -> list[tuple[str, str]]:
         with self.database.read() as tx:
             return [tuple(row) for row in tx.query("SELECT participant, state FROM delivery ORDER BY message_id")]
+
+    async def received(self, count: int, method: str | None = None) -> None:
+        """As soon as so many messages, of that method where one is named, have come to the participants' server."""
+        async with asyncio.timeout(20):
+            while sum(1 for each in self.got if method in (None, each.method)) < count:
+                self.arrived.clear()
+                await self.arrived.wait()
 
     def differences(self) -> list[object]:
         with self.database.read() as tx:
@@ -712,3 +721,98 @@ def test_a_hub_can_be_built_twice_in_one_process(tmp_path: Path) -> None:
             database.close()
 
     asyncio.run(build())
+
+
+# --- defects of ours, and what they must not cost ------------------------------------------------------------------
+
+
+async def test_a_courier_that_fails_once_costs_neither_the_writer_nor_the_message(tmp_path: Path) -> None:
+    config = _config(tmp_path, engine=Engine(timer_ms=20, drain_seconds=1))
+    async with _started(config) as node:
+        post, failures = node.engine.courier.post, iter([OSError("too many open files")])
+
+        def fails_once(delivery: Delivery) -> bool:
+            for failure in failures:
+                raise failure
+            return post(delivery)
+
+        node.engine.courier.post = fails_once  # type: ignore[method-assign]
+        await node.engine.submit(node.prepare())
+        await node.engine.submit(node.prepare())
+        await node.received(2)
+        assert node.engine.running
+
+
+async def test_a_read_that_fails_once_leaves_nothing_in_the_outbox(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    courier = Courier(queue_max=4, in_flight_max=1, retry_first_ms=10, retry_max_ms=20)
+    async with _started(_config(tmp_path, courier=courier, engine=Engine(timer_ms=20, drain_seconds=1))) as node:
+        load, failures = outbox.load_owed, iter([OSError("disk I/O error")])
+
+        def fails_once(tx: Tx, participant: str, *, after: int, limit: int) -> list[Delivery]:
+            for failure in failures:
+                raise failure
+            return load(tx, participant, after=after, limit=limit)
+
+        monkeypatch.setattr(outbox, "load_owed", fails_once)
+        await asyncio.gather(*(node.engine.submit(node.prepare("1 USD")) for _ in range(10)))
+        await node.received(10)
+        assert list(failures) == [], "the read did fail"
+
+
+async def test_a_clock_set_back_over_a_restart_moves_headroom_all_the_same(tmp_path: Path) -> None:
+    config = _config(tmp_path, engine=Engine(timer_ms=10_000, drain_seconds=1))
+    async with _started(config) as node:
+        frozen_ms = clock_ms() + 100_000
+        for cap in ("600 USD", "200 USD"):
+            await node.engine.stop()
+            node.engine = node.new_engine(lambda: frozen_ms)
+            await node.engine.start()
+            value = Amount.from_string(cap).minor
+            await node.engine.submit(AdjustLimit(name=PAYER, currency="USD", value=value))
+            assert node.differences() == []
+
+
+async def test_a_question_reaches_whoever_has_room_and_is_refused_only_where_nobody_has(tmp_path: Path) -> None:
+    courier = Courier(queue_max=1, in_flight_max=1, retry_first_ms=10, retry_max_ms=20)
+    async with _started(_config(tmp_path, courier=courier, engine=Engine(timer_ms=20, drain_seconds=1))) as node:
+        open_again = asyncio.Event()
+
+        async def waits() -> Answer:
+            await open_again.wait()
+            return Answer(202)
+
+        node.answer = lambda inquiry: waits() if inquiry.path.startswith("/payeefsp") else Answer(202)
+        first, (to_payee,) = node.lookup("MSISDN", "1")
+        node.engine.route(first, [to_payee])
+        second, (also_to_payee,) = node.lookup("MSISDN", "2")
+        node.engine.route(second, [msgspec.structs.replace(also_to_payee, to=PAYER), also_to_payee])
+        third, notices = node.lookup("MSISDN", "3")
+        with pytest.raises(FspiopError) as refused:
+            node.engine.route(third, notices)
+        assert (refused.value.code, refused.value.status) == ("2005", 503)
+        assert refused.value.headers == (("Retry-After", "1"),)
+        open_again.set()
+        await node.received(2)
+
+
+async def test_lookups_never_keep_out_what_the_hub_owes(tmp_path: Path) -> None:
+    courier = Courier(queue_max=10, in_flight_max=1, retry_first_ms=10, retry_max_ms=20)
+    async with _started(_config(tmp_path, courier=courier, engine=Engine(timer_ms=20, drain_seconds=1))) as node:
+        is_over = False
+
+        async def flood() -> None:
+            number = 0
+            while not is_over:
+                number += 1
+                message, notices = node.lookup("MSISDN", str(number))
+                with contextlib.suppress(FspiopError):
+                    node.engine.route(message, notices)
+                await asyncio.sleep(0)
+
+        flooding = asyncio.create_task(flood())
+        await asyncio.gather(*(node.engine.submit(node.prepare("1 USD")) for _ in range(30)))
+        await node.received(30, "POST")
+        is_over = True
+        await flooding

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vuka.errors import FspiopError
-from vuka.fspiop.headers import BODY_MAX, Headers, RequestHeaders, check_request, forward_headers, hub_headers
+from vuka.fspiop.headers import (
+    BODY_MAX,
+    HEADER_BYTES_MAX,
+    Headers,
+    RequestHeaders,
+    check_request,
+    forward_headers,
+    hub_headers,
+)
 from vuka.fspiop.versions import Dialect, Supported, Version
 from vuka.ids import FspId
 
@@ -74,7 +82,9 @@ def test_a_destination_may_be_required() -> None:
 def test_a_request_without_accept_is_refused(method: str) -> None:
     error = refusal(method, accept=None)
     assert (error.code, error.status) == ("3102", 400)
-    assert error.description == "Missing mandatory element - Accept is required"
+    assert error.description == (
+        "Missing mandatory element - Accept is required: /header must have required property 'accept'"
+    )
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
@@ -124,6 +134,21 @@ def test_a_body_over_the_limit_is_refused() -> None:
     assert (error.code, error.status) == ("3104", 400)
 
 
+def test_the_limit_is_the_hubs_own() -> None:
+    longer = headers(content_length=str(BODY_MAX + 1))
+    limits = {"trusted_client_id": None, "body_bytes_max": BODY_MAX + 1}
+    assert check_request("POST", "transfers", longer, **limits).source == "payerfsp"  # type: ignore[arg-type]
+
+
+def test_headers_of_the_limit_pass_and_longer_ones_are_refused() -> None:
+    size = sum(len(name) + len(value) for name, value in headers().pairs) + len("x-padding")
+    padding = "x" * (HEADER_BYTES_MAX - size)
+    assert check(**{"x-padding": padding}).source == "payerfsp"
+    error = refusal(**{"x-padding": padding + "x"})
+    assert (error.code, error.status) == ("3104", 400)
+    assert error.description == "Too large payload - Headers have more than 65536 bytes"
+
+
 @pytest.mark.parametrize("length", ["", "-1", "1e3", "9" * 5000])
 def test_a_length_that_is_no_number_is_malformed(length: str) -> None:
     assert refusal(content_length=length).code == "3101"
@@ -142,6 +167,27 @@ def test_a_content_type_of_plain_json_is_malformed() -> None:
         400,
         "Malformed syntax - Invalid content-type header",
     )
+
+
+@pytest.mark.parametrize("text", ["application/xml", "application/vnd.interoperability.transfers+xml;version=1.1", ""])
+def test_a_content_type_of_no_json_is_an_unsupported_media_type(text: str) -> None:
+    """415 to the reference's framework, which it answers as 3101 with 400."""
+    error = refusal(content_type=text)
+    assert (error.code, error.status) == ("3101", 400)
+    assert error.description == "Malformed syntax - Unsupported Media Type: Invalid content-type header"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "identity, gzip"])
+def test_a_body_in_an_encoding_is_refused(encoding: str) -> None:
+    """It is passed on as it came, and a signature covers it as JSON."""
+    error = refusal(content_encoding=encoding)
+    assert (error.code, error.status) == ("3101", 400)
+    assert error.description == "Malformed syntax - Unsupported Media Type: Invalid content-encoding header"
+
+
+@pytest.mark.parametrize("encoding", [None, "", "identity", "Identity"])
+def test_a_body_in_no_encoding_passes(encoding: str | None) -> None:
+    assert check(content_encoding=encoding).source == "payerfsp"
 
 
 def test_a_content_type_of_an_unsupported_version_is_406_with_the_supported_ones() -> None:
@@ -199,7 +245,7 @@ def test_the_first_fault_in_the_order_of_the_checks_is_the_one_reported() -> Non
     reported.append(refusal("POST", **faults).description)
     assert [text.split(" - ")[1] for text in reported] == [
         "Invalid fspiop-source header",
-        "Accept is required",
+        "Accept is required: /header must have required property 'accept'",
         "Missing required date header",
         "Payload size is too large",
         "Content-type is required",

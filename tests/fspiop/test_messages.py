@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vuka.errors import FspiopError
-from vuka.fspiop.headers import BODY_MAX
 from vuka.fspiop.messages import (
+    NESTING_MAX,
     Message,
     PartiesTypeIDPutResponse,
     QuotesPostRequest,
@@ -91,11 +91,12 @@ def test_a_ulid_is_an_id_from_2_0_on() -> None:
             changed(amount={"currency": "USD", "amount": 1}),
             "3101 Malformed syntax - /requestBody/amount/amount must be string",
         ),
+        (changed(condition=None), "3100 Generic validation error - /requestBody/condition must not be null"),
         (changed(amount="1 USD"), "3101 Malformed syntax - /requestBody/amount must be object"),
         (changed(extensionList=None), "3101 Malformed syntax - /requestBody/extensionList must be object"),
         (
             changed(amount={"currency": "ABC", "amount": "1"}),
-            "3100 Generic validation error - /requestBody/amount/currency must be a currency code of the API",
+            "3100 Generic validation error - /requestBody/amount/currency must be equal to one of the allowed values",
         ),
         (
             changed(payerFsp="x" * 33),
@@ -162,10 +163,20 @@ def test_what_an_older_version_ignores_must_be_json_all_the_same(unknown: bytes)
     assert refusal(body, version=Version.V1_1).startswith("3101 Malformed syntax")
 
 
-def test_a_body_over_the_limit_is_refused() -> None:
-    padded = BODY + b" " * (BODY_MAX - len(BODY))
-    assert decode(TransfersPostRequest, Version.V2_0, padded).payer_fsp == "payerfsp"
-    assert refusal(padded + b" ") == "3104 Too large payload - Payload size is too large"
+@pytest.mark.parametrize(("opened", "closed"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_what_an_older_version_ignores_is_nested_only_so_deep(opened: bytes, closed: bytes) -> None:
+    def nested(depth: int) -> bytes:
+        return BODY[:-1] + b',"unknown":' + opened * depth + b"1" + closed * depth + b"}"
+
+    assert decode(TransfersPostRequest, Version.V1_1, nested(NESTING_MAX - 1)).payer_fsp == "payerfsp"
+    assert refusal(nested(NESTING_MAX), version=Version.V1_1) == (
+        "3101 Malformed syntax - The body is nested more than 32 deep"
+    )
+
+
+def test_brackets_in_a_text_are_no_nesting() -> None:
+    extensions = [{"key": "a", "value": "[{" * 60}] * 16
+    assert decode(TransfersPostRequest, Version.V2_0, changed(extensionList={"extension": extensions})).extension_list
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -10,6 +10,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import count, groupby
 from typing import Any, TypeVar
 
@@ -23,7 +24,22 @@ from vuka.ledger.sql import SqlLedger
 from vuka.money import Amount, Currency, parse_decimal
 from vuka.store import Tx
 from vuka.store.sqlite import Database
-from vuka.switch import accounts, funds, lookup, participants, quotes, scheme, transfers, undelivered
+from vuka.switch import (
+    access,
+    accounts,
+    agreement,
+    bulk_quotes,
+    funds,
+    fx_quotes,
+    lookup,
+    oracles,
+    participants,
+    quote_rules,
+    quotes,
+    scheme,
+    transfers,
+    undelivered,
+)
 from vuka.switch.directory import HEADROOM, POSITION, SETTLEMENT, Directory, DirectoryCache
 from vuka.switch.headroom import create_or_raise, recall_shortfalls
 from vuka.switch.work import Command, Notice, Outcome, Work
@@ -33,24 +49,37 @@ T = TypeVar("T")
 START_MS = 1_700_000_000_000
 """2023-11-14T22:13:20Z: when the scheme is founded."""
 
+_RULES = quote_rules.QuoteRules()
+
 _HANDLERS: dict[type[Command], Callable[..., Sequence[Outcome]]] = {
     command: handler
     for handler, *commands in (
         *participants.USE_CASES,
         *funds.USE_CASES,
+        *access.USE_CASES,
+        *oracles.USE_CASES,
         (lookup.register, lookup.RegisterParty),
         (lookup.remove, lookup.RemoveParty),
         (transfers.prepare, transfers.PrepareTransfer),
         (transfers.fulfil, transfers.FulfilTransfer, transfers.AbortTransfer),
         (transfers.expire, transfers.ExpireTransfers),
         (transfers.get, transfers.GetTransfer),
-        (quotes.request, quotes.RequestQuote),
+        *quote_rules.USE_CASES,
+        (partial(quotes.request, rules=_RULES), quotes.RequestQuote),
+        (partial(fx_quotes.request, rules=_RULES), fx_quotes.RequestFxQuote),
+        (fx_quotes.answer, fx_quotes.AnswerFxQuote, fx_quotes.DeclineFxQuote),
+        (fx_quotes.get, fx_quotes.GetFxQuote),
+        (bulk_quotes.request, bulk_quotes.RequestBulkQuote),
+        (bulk_quotes.route, bulk_quotes.RouteBulkQuote),
         (quotes.answer, quotes.AnswerQuote, quotes.DeclineQuote),
         (quotes.get, quotes.GetQuote),
         (undelivered.report, undelivered.ReportUndelivered),
     )
     for command in commands
 }
+
+
+_QUOTE_ENDPOINTS = tuple(participants.Endpoint(kind, "http://fsp.example") for kind in agreement.ENDPOINTS.values())
 
 
 def new_transfer_id() -> tuple[TransferId, str]:
@@ -142,6 +171,11 @@ class SchemeBench:
         self.accept(participants.SetInitialPositionAndLimits(name=fsp, currency=code, value=parse_decimal(cap)))
         if parse_decimal(funds):
             self.accept(self.funds_in(name, f"{funds} {currency}"))
+
+    def take_quotes(self, *names: str) -> None:
+        """Has participants say where messages about quotes of every kind go."""
+        for name in names:
+            self.accept(participants.SetEndpoints(name=FspId(name), endpoints=_QUOTE_ENDPOINTS, by="bench"))
 
     def funds_in(self, name: str, amount: str, /, **fields: Any) -> funds.RecordFundsIn:
         """The command for funds in, e.g. of ``"100 USD"``; ``fields`` override its own."""

@@ -6,8 +6,19 @@ import pytest
 from tests.switch.scheme_bench import SchemeBench
 from tests.switch.wire import OTHER, PAYEE, PAYER, inbound, told
 
+from vuka.errors import FspiopError
 from vuka.ids import HUB, FspId
-from vuka.switch.lookup import OracleEntry, Party, RegisterParty, RemoveParty, find
+from vuka.switch.lookup import (
+    OracleEntry,
+    Party,
+    RegisterParty,
+    RemoveParty,
+    find,
+    in_scheme,
+    listed,
+    of_currency,
+    recipients,
+)
 from vuka.switch.participants import SetParticipantActive
 from vuka.switch.undelivered import METHODS, RESOURCES, ReportUndelivered
 from vuka.switch.work import Action, Inbound, JsonBody
@@ -114,6 +125,71 @@ def test_a_partys_path_ends_with_its_sub_identifier(hub: SchemeBench) -> None:
     assert (PARTY.ids, SAVINGS.ids) == (("MSISDN", "27713803912"), ("MSISDN", "27713803912", "SAVINGS"))
 
 
+# --- what an oracle lists, and who is asked ---------------------------------------------------------------------
+
+
+def listing(hub: SchemeBench, party: Party = PARTY, currency: str = "") -> list[OracleEntry]:
+    return hub.read(lambda tx, _ledger, _directory: listed(tx, party, currency))
+
+
+def passed_to(hub: SchemeBench, *entries: OracleEntry, party: Party = PARTY) -> list[str]:
+    return [*recipients(hub.directory, entries, party)]
+
+
+def test_an_identifier_is_listed_with_all_its_sub_identifiers(hub: SchemeBench) -> None:
+    register(hub, entry(PAYEE), entry(OTHER, party=SAVINGS))
+    assert listing(hub) == [entry(OTHER, party=SAVINGS), entry(PAYEE)]
+
+
+def test_a_sub_identifier_is_listed_alone(hub: SchemeBench) -> None:
+    register(hub, entry(PAYEE), entry(OTHER, party=SAVINGS))
+    assert listing(hub, SAVINGS) == [entry(OTHER, party=SAVINGS)]
+
+
+def test_a_list_for_a_currency_has_it_and_any(hub: SchemeBench) -> None:
+    register(hub, entry(currency="USD"), entry(currency="EUR"), entry(OTHER))
+    assert listing(hub, currency="EUR") == [entry(OTHER), entry(currency="EUR")]
+    assert of_currency(listing(hub), "EUR") == listing(hub, currency="EUR")
+
+
+def test_a_lookup_is_passed_to_everybody_who_serves_the_party_once(hub: SchemeBench) -> None:
+    assert passed_to(hub, entry(PAYEE, "USD"), entry(OTHER), entry(PAYEE, "EUR")) == [PAYEE, OTHER]
+
+
+def test_a_lookup_without_a_sub_identifier_passes_those_with_one_over(hub: SchemeBench) -> None:
+    assert passed_to(hub, entry(PAYEE), entry(OTHER, party=SAVINGS)) == [PAYEE]
+
+
+def test_a_lookup_with_a_sub_identifier_passes_those_without_over(hub: SchemeBench) -> None:
+    assert passed_to(hub, entry(PAYEE), entry(OTHER, party=SAVINGS), party=SAVINGS) == [OTHER]
+
+
+def test_a_list_of_which_nothing_is_left_is_3200(hub: SchemeBench) -> None:
+    with pytest.raises(FspiopError, match="3200 Generic ID not found - Empty oracle partyList"):
+        passed_to(hub, entry(OTHER, party=SAVINGS))
+
+
+def test_a_sub_identifier_that_nobody_serves_is_3200(hub: SchemeBench) -> None:
+    with pytest.raises(FspiopError, match="3200"):
+        passed_to(hub, party=SAVINGS)
+
+
+def test_an_empty_list_is_3204(hub: SchemeBench) -> None:
+    with pytest.raises(FspiopError, match=r"3204 Party not found$"):
+        passed_to(hub)
+
+
+def test_a_list_of_strangers_is_3204(hub: SchemeBench) -> None:
+    with pytest.raises(FspiopError, match="3204"):
+        passed_to(hub, entry("stranger"))
+
+
+def test_who_does_not_take_part_is_passed_over(hub: SchemeBench) -> None:
+    hub.accept(SetParticipantActive(name=FspId(OTHER), is_active=False))
+    entries = (entry("stranger"), entry(OTHER), entry(HUB), entry(PAYEE))
+    assert passed_to(hub, *entries) == in_scheme(hub.directory, entries) == [PAYEE]
+
+
 # --- registering ------------------------------------------------------------------------------------------------
 
 
@@ -173,6 +249,11 @@ def test_a_registration_of_which_one_entry_fails_registers_none(hub: SchemeBench
 
 def test_an_operator_learns_of_an_error_by_the_answer(hub: SchemeBench) -> None:
     assert hub.refuse(RegisterParty(entries=(entry("nobody"),)))[0] == "3003"
+
+
+def test_the_oracle_of_another_scheme_knows_its_participants(hub: SchemeBench) -> None:
+    hub.accept(RegisterParty(entries=(entry("stranger"),), any_participant=True))
+    assert found(hub) == [("stranger", "")]
 
 
 def test_registering_again_adds_a_currency(hub: SchemeBench) -> None:
@@ -246,6 +327,24 @@ def test_a_removal_of_a_sub_identifier_leaves_the_party(hub: SchemeBench) -> Non
     assert (found(hub), found(hub, SAVINGS)) == ([(PAYEE, "")], [])
 
 
+def test_a_removal_of_anybodys_takes_the_participants_own_first(hub: SchemeBench) -> None:
+    register(hub, entry(PAYEE), entry(OTHER))
+    hub.accept(RemoveParty(party=PARTY, fsp_id=FspId(PAYEE), or_anybodys=True))
+    assert found(hub) == [(OTHER, "")]
+
+
+def test_a_removal_of_anybodys_takes_others_where_the_participant_has_none(hub: SchemeBench) -> None:
+    register(hub, entry(PAYEE), entry(OTHER))
+    hub.accept(RemoveParty(party=PARTY, fsp_id=FspId(PAYER), or_anybodys=True))
+    assert found(hub) == []
+
+
+def test_a_removal_for_nobody_in_particular_takes_everybodys_in_its_currency(hub: SchemeBench) -> None:
+    register(hub, entry(PAYEE, "USD"), entry(OTHER, "USD"), entry(OTHER, "EUR"))
+    hub.accept(RemoveParty(party=PARTY, fsp_id=None, currency="USD"))
+    assert found(hub) == [(OTHER, "EUR")]
+
+
 def test_an_operators_removal_is_told_nobody(hub: SchemeBench) -> None:
     register(hub, entry())
     hub.accept(RemoveParty(party=PARTY, fsp_id=FspId(PAYEE)))
@@ -283,4 +382,5 @@ def test_a_requester_that_is_no_participant_is_told_nothing(hub: SchemeBench) ->
 
 
 def test_only_requests_that_wait_for_an_answer_are_reported(hub: SchemeBench) -> None:
-    assert ({"parties", "participants", "quotes"}, {"GET", "POST"}) == (RESOURCES, METHODS)
+    waiting = {"parties", "participants", "quotes", "bulkQuotes", "fxQuotes"}
+    assert (waiting, {"GET", "POST"}) == (RESOURCES, METHODS)

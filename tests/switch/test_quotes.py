@@ -42,6 +42,7 @@ def scheme(hub: SchemeBench) -> Iterator[None]:
     activate(hub, PAYER, "EUR", is_active=True)
     hub.onboard(PAYEE, "USD", cap="100", funds="100")
     hub.onboard(OTHER, "USD", cap="100", funds="100")
+    hub.take_quotes(PAYER, PAYEE, OTHER)
     hub.take_notices()
     yield
     assert audited(hub).differences == []
@@ -408,3 +409,57 @@ def test_a_question_for_a_known_quote_to_an_unknown_participant_is_refused_with_
 
 def test_a_question_addressed_to_the_hub_goes_to_the_other_side(hub: SchemeBench, asked: RequestQuote) -> None:
     assert after(hub, get_quote(hub, asked, destination=HUB)) == ["payeefsp: GET from payerfsp"]
+
+
+# --- participants that cannot be reached ------------------------------------------------------------------------
+
+
+def forget_endpoint(hub: SchemeBench, name: str) -> None:
+    with hub.work() as work:
+        work.tx.run(
+            """DELETE FROM endpoint WHERE type = 'FSPIOP_CALLBACK_URL_QUOTES' AND participant_id =
+               (SELECT participant_id FROM participant WHERE name = ?)""",
+            (name,),
+        )
+        work.directory_changed()
+
+
+def test_a_payee_without_an_endpoint_is_told_to_the_payer_with_3201(hub: SchemeBench) -> None:
+    forget_endpoint(hub, PAYEE)
+    command = request_quote(hub)
+    assert after(hub, command) == [
+        "payerfsp: ERROR 3201 Destination FSP Error - No FSPIOP_CALLBACK_URL_QUOTES found for payeefsp"
+    ]
+    assert remembered(hub, command) == []
+
+
+def test_terms_for_a_payer_without_an_endpoint_are_refused_with_3201(hub: SchemeBench, asked: RequestQuote) -> None:
+    forget_endpoint(hub, PAYER)
+    assert after(hub, answer_quote(hub, asked)) == [
+        "payeefsp: ERROR 3201 Destination FSP Error - No FSPIOP_CALLBACK_URL_QUOTES found for payerfsp"
+    ]
+    assert remembered(hub, asked) == [("REQUESTED", None, None, None)]
+
+
+def test_a_refusal_for_a_payer_without_an_endpoint_is_refused_with_3204(hub: SchemeBench, asked: RequestQuote) -> None:
+    forget_endpoint(hub, PAYER)
+    assert after(hub, decline_quote(hub, asked)) == [
+        "payeefsp: ERROR 3204 Party not found - No FSPIOP_CALLBACK_URL_QUOTES found for payerfsp"
+    ]
+
+
+def test_terms_that_could_not_be_passed_back_may_be_sent_again(hub: SchemeBench, asked: RequestQuote) -> None:
+    forget_endpoint(hub, PAYER)
+    command = answer_quote(hub, asked)
+    hub.accept(command)
+    hub.take_quotes(PAYER)
+    assert after(hub, command) == ["payerfsp: PUT from payeefsp"]
+
+
+def test_a_question_to_a_participant_without_an_endpoint_is_refused_with_3201(
+    hub: SchemeBench, asked: RequestQuote
+) -> None:
+    forget_endpoint(hub, PAYEE)
+    assert after(hub, get_quote(hub, asked)) == [
+        "payerfsp: ERROR 3201 Destination FSP Error - No FSPIOP_CALLBACK_URL_QUOTES found for payeefsp"
+    ]

@@ -42,6 +42,7 @@ def books(hub: SchemeBench) -> Iterator[None]:
     """payerfsp with 100 USD of cap and of liquidity, payeefsp and otherfsp with as much; audited in the end."""
     for name in (PAYER, PAYEE, OTHER):
         hub.onboard(name, "USD", cap="100", funds="100")
+    hub.take_quotes(PAYER, PAYEE, OTHER)
     hub.take_notices()
     yield
     assert audited(hub).differences == []

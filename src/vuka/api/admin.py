@@ -13,11 +13,13 @@ from typing import TypeVar
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from vuka.api import operations
+from vuka.api import credentials, operations, oracles, rules
+from vuka.api.access import OperatorAccess, operator_name
 from vuka.api.admin_body import (
     Fields,
     path_account_id,
@@ -46,7 +48,14 @@ def admin_app(hub: Hub) -> Starlette:
     """The application that operators talk to."""
     operators = _Operators(hub)
     app = Starlette(
-        routes=[*operators.routes(), *operations.routes(hub)],
+        routes=[
+            *operators.routes(),
+            *operations.routes(hub),
+            *credentials.routes(hub),
+            *rules.routes(hub),
+            *oracles.routes(hub),
+        ],
+        middleware=[Middleware(OperatorAccess, hub=hub)],
         exception_handlers={
             FspiopError: _on_fspiop_error,
             OperatorError: _on_operator_error,
@@ -71,6 +80,7 @@ class _Operators:
         account = participant + "/accounts/{id}"
         return [
             self._route("/health", GET=self.health),
+            self._route("/metrics", GET=self.metrics),
             self._route("/enums", GET=self.enums),
             self._route("/participants", GET=self.participants, POST=self.create_participant),
             self._route("/participants/limits", GET=self.limits_of_all),
@@ -120,6 +130,12 @@ class _Operators:
         status, answer = health(self._hub)
         return _json(answer, status)
 
+    async def metrics(self, request: Request) -> Response:
+        """What the hub measures of itself, for Prometheus."""
+        hub = self._hub
+        text, content_type = await hub.metrics.expose(hub.engine, hub.health(), request.headers.get("accept", ""))
+        return Response(text, headers={"Content-Type": content_type})
+
     async def enums(self, _request: Request) -> Response:
         """Names and numbers."""
         hub = self._read(lambda tx, _ledger, _directory: accounts.participant(tx, HUB))
@@ -142,7 +158,9 @@ class _Operators:
         currency = body.currency()
         is_proxy = body.flag("isProxy")
         body.end()
-        await self._hub.submit(participants.CreateParticipant(name=name, currency=currency, is_proxy=is_proxy))
+        await self._hub.submit(
+            participants.CreateParticipant(name=name, currency=currency, is_proxy=is_proxy, by=operator_name(request))
+        )
         return self._participant_answer(request, name, 201)
 
     async def participant(self, request: Request) -> Response:
@@ -213,7 +231,12 @@ class _Operators:
         body.end()
         await self._hub.submit(
             participants.AdjustLimit(
-                name=name, currency=currency, limit_type=limit_type, value=value, alarm_percentage=alarm_percentage
+                name=name,
+                currency=currency,
+                limit_type=limit_type,
+                value=value,
+                alarm_percentage=alarm_percentage,
+                by=operator_name(request),
             )
         )
         return _json(_limit(accounts.Limit(name, currency, limit_type, value, alarm_percentage)))
@@ -236,6 +259,7 @@ class _Operators:
                 limit_type=limit_type,
                 value=value,
                 initial_position=initial_position,
+                by=operator_name(request),
             )
         )
         return Response(status_code=201)
@@ -270,7 +294,9 @@ class _Operators:
         currency = body.currency()
         account_type = body.text("type")
         body.end()
-        await self._hub.submit(participants.CreateHubAccount(name=name, currency=currency, type=account_type))
+        await self._hub.submit(
+            participants.CreateHubAccount(name=name, currency=currency, type=account_type, by=operator_name(request))
+        )
         return self._participant_answer(request, name, 201)
 
     async def update_account(self, request: Request) -> Response:
@@ -309,6 +335,7 @@ class _Operators:
                 reason=reason,
                 external_reference=external_reference,
                 extensions=extensions,
+                by=operator_name(request),
             )
         )
 
@@ -360,7 +387,7 @@ class _Operators:
         body = await read_body(request)
         endpoint = participants.Endpoint(body.text("type"), body.text("value"))
         body.end()
-        await self._hub.submit(participants.SetEndpoints(name=name, endpoints=(endpoint,)))
+        await self._hub.submit(participants.SetEndpoints(name=name, endpoints=(endpoint,), by=operator_name(request)))
         return Response(status_code=201)
 
     async def settlement_models(self, _request: Request) -> Response:

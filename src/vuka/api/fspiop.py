@@ -14,11 +14,13 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 import msgspec
 import structlog
 
-from vuka.api import participants, parties, quotes, transfers
+from vuka.api import bulk_quotes, fx_quotes, participants, parties, quotes, transfers
 from vuka.api.hub import Hub
+from vuka.api.identity import identifier, without
+from vuka.api.observed import CHECKED
 from vuka.api.request import Request, make_inbound
 from vuka.errors import ErrorCode, FspiopError
-from vuka.fspiop.headers import Headers, check_request
+from vuka.fspiop.headers import TOO_LARGE, Headers, check_request
 from vuka.fspiop.render import error_body
 
 log: Final = structlog.get_logger("vuka.api")
@@ -36,6 +38,12 @@ _ROUTES: Final[Mapping[tuple[str, int, bool], Mapping[str, Handler]]] = {
     ("quotes", 0, False): {"POST": quotes.post},
     ("quotes", 1, False): {"GET": quotes.get, "PUT": quotes.put},
     ("quotes", 1, True): {"PUT": quotes.put_error},
+    ("bulkQuotes", 0, False): {"POST": bulk_quotes.post},
+    ("bulkQuotes", 1, False): {"GET": bulk_quotes.get, "PUT": bulk_quotes.put},
+    ("bulkQuotes", 1, True): {"PUT": bulk_quotes.put_error},
+    ("fxQuotes", 0, False): {"POST": fx_quotes.post},
+    ("fxQuotes", 1, False): {"GET": fx_quotes.get, "PUT": fx_quotes.put},
+    ("fxQuotes", 1, True): {"PUT": fx_quotes.put_error},
     ("parties", 2, False): {"GET": parties.get, "PUT": parties.put},
     ("parties", 3, False): {"GET": parties.get, "PUT": parties.put},
     ("parties", 2, True): {"PUT": parties.put_error},
@@ -59,8 +67,49 @@ _ROUTES: Final[Mapping[tuple[str, int, bool], Mapping[str, Handler]]] = {
     ("participants", 3, True): {"PUT": participants.put_error},
 }
 
+# What FSPIOP documents and this hub does not have: 501, as the reference answers to what it knows and does not do, once
+# the headers are in order and the source is a participant. The reference's own handlers come as late.
+_NOT_SERVED: Final[Mapping[tuple[str, int, bool], frozenset[str]]] = {
+    ("fxTransfers", 0, False): frozenset(("POST",)),
+    ("fxTransfers", 1, False): frozenset(("GET", "PUT", "PATCH")),
+    ("fxTransfers", 1, True): frozenset(("PUT",)),
+    ("bulkTransfers", 0, False): frozenset(("POST",)),
+    ("bulkTransfers", 1, False): frozenset(("GET", "PUT")),
+    ("bulkTransfers", 1, True): frozenset(("PUT",)),
+    ("transactionRequests", 0, False): frozenset(("POST",)),
+    ("transactionRequests", 1, False): frozenset(("GET", "PUT")),
+    ("transactionRequests", 1, True): frozenset(("PUT",)),
+    ("authorizations", 1, False): frozenset(("GET", "PUT")),
+    ("authorizations", 1, True): frozenset(("PUT",)),
+    ("transactions", 1, False): frozenset(("GET", "PUT")),
+    ("transactions", 1, True): frozenset(("PUT",)),
+    ("services", 1, False): frozenset(("GET", "PUT")),
+    ("services", 3, False): frozenset(("GET", "PUT")),
+}
+
+
+def _handlers(resource: str, segments: tuple[str, ...], *, is_error: bool) -> Mapping[str, Handler] | None:
+    """What answers to the methods of a path, None where FSPIOP has no such path."""
+    shape = (resource, len(segments), is_error)
+    if "" in segments or (resource == "services" and segments[:1] != ("FXP",)):
+        return None
+    handlers = _ROUTES.get(shape)
+    if handlers is None and shape in _NOT_SERVED:
+        return dict.fromkeys(_NOT_SERVED[shape], _not_served)
+    return handlers
+
+
+async def _not_served(_hub: Hub, request: Request) -> int:
+    raise FspiopError(ErrorCode.NOT_IMPLEMENTED, f"this hub does not have /{request.resource}")
+
+
+RESOURCES: Final = frozenset(("health", *(resource for resource, _, _ in (*_ROUTES, *_NOT_SERVED))))
+"""The first segments of this API's paths."""
+
 _JSON: Final = (b"content-type", b"application/json; charset=utf-8")
 _EMPTY: Final = ((b"content-length", b"0"),)
+_RETRY_AFTER: Final = (b"retry-after", b"5")
+"""Seconds after which it is worth asking again, where whoever refused did not say."""
 
 
 class _TooLargeError(Exception):
@@ -77,8 +126,9 @@ class FspiopApi:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._body_bytes_max = hub.config.participants_api.body_bytes_max
-        # Without it nobody is known but by the source it names: a gateway that says otherwise is believed all the same.
-        self._trusts_client_id = True
+        settings = hub.config.participants_api
+        self._identify = identifier(settings, lambda: hub.directory, hub.now_ms)
+        self._certificate_header = settings.client_certificate_header.lower()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -89,7 +139,8 @@ class FspiopApi:
             await _answer_error(send, error)
             return
         except Exception:
-            log.exception("a request failed", method=scope["method"], path=scope["path"])
+            # Not the path: what follows the resource may be somebody's telephone number.
+            log.exception("a request failed", method=scope["method"], resource=scope["path"].split("/")[1])
             await _answer_error(send, FspiopError(ErrorCode.INTERNAL_SERVER_ERROR))
             return
         if status:
@@ -106,27 +157,36 @@ class FspiopApi:
         if path == b"/health" and method == "GET":
             return 0
         resource, segments, is_error = _segments(path)
-        handlers = _ROUTES.get((resource, len(segments), is_error))
-        if handlers is None or "" in segments:
+        handlers = _handlers(resource, segments, is_error=is_error)
+        if handlers is None:
             raise FspiopError(ErrorCode.UNKNOWN_URI, _shown(path))
         handler = handlers.get(method)
         if handler is None:
             allowed = ", ".join(sorted(handlers))
-            raise FspiopError(
-                ErrorCode.CLIENT_ERROR, f"{method} is not allowed here", status=405, headers=(("Allow", allowed),)
-            )
+            raise FspiopError(ErrorCode.CLIENT_ERROR, "Method Not Allowed", status=405, headers=(("Allow", allowed),))
+        if not self._hub.engine.running:
+            raise FspiopError(ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub is not taking messages now")
+        headers = Headers.from_asgi(scope["headers"])
+        # All of this before the body is read: nobody unknown has the hub hold five megabytes.
+        caller = self._identify(headers)
+        if self._certificate_header:
+            headers = without(headers, self._certificate_header)
+        checked = check_request(
+            method, resource, headers, trusted_client_id=caller, body_bytes_max=self._body_bytes_max
+        )
+        hub = self._hub
+        if hub.directory.get(checked.source) is None:
+            if resource == "participants":
+                # As the reference's account lookup has it, and only there.
+                raise FspiopError(ErrorCode.ID_NOT_FOUND, "Requester FSP not found")
+            raise FspiopError(ErrorCode.MALFORMED_SYNTAX, "invalid fspiop-source header: no such participant")
         try:
             body = await self._read(receive)
         except _GoneError:
             return 499
         except _TooLargeError:
-            raise FspiopError(ErrorCode.TOO_LARGE_PAYLOAD, f"more than {self._body_bytes_max} bytes") from None
-        headers = Headers.from_asgi(scope["headers"])
-        client_id = headers.get("x-client-id") if self._trusts_client_id else None
-        checked = check_request(method, resource, headers, trusted_client_id=client_id)
-        hub = self._hub
-        if hub.directory.get(checked.source) is None:
-            raise FspiopError(ErrorCode.MALFORMED_SYNTAX, "invalid fspiop-source header: no such participant")
+            # Only of a body in chunks: that of another its Content-Length has told.
+            raise FspiopError(ErrorCode.TOO_LARGE_PAYLOAD, TOO_LARGE) from None
         request = Request(
             method=method,
             path=path.decode("ascii", "replace"),
@@ -139,6 +199,7 @@ class FspiopApi:
             message_id=hub.new_message_id(),
             received_ms=hub.now_ms(),
         )
+        scope[CHECKED] = request
         try:
             return await handler(hub, request)
         except FspiopError as error:
@@ -197,6 +258,8 @@ async def _answer_error(send: Send, error: FspiopError) -> None:
     body = error_body(error)
     headers = [_JSON, (b"content-length", b"%d" % len(body))]
     headers += [(name.lower().encode(), value.encode()) for name, value in error.headers]
+    if error.status == 503 and not any(name.lower() == "retry-after" for name, _ in error.headers):
+        headers.append(_RETRY_AFTER)
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

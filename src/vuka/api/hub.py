@@ -5,11 +5,15 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 import msgspec
 import structlog
 
+from vuka import plugins
+from vuka.api.metrics import Metrics
+from vuka.api.oracle_client import OracleClient
 from vuka.api.wire import FspiopWire
 from vuka.config import Config
 from vuka.engine import node
@@ -20,32 +24,59 @@ from vuka.ledger.model import Ledger
 from vuka.ledger.sql import SqlLedger
 from vuka.store import Tx
 from vuka.store.sqlite import Database
-from vuka.switch import funds, lookup, participants, quotes, transfers, undelivered
+from vuka.switch import (
+    access,
+    bulk_quotes,
+    funds,
+    fx_quotes,
+    lookup,
+    oracles,
+    participants,
+    quote_rules,
+    quotes,
+    transfers,
+    undelivered,
+)
 from vuka.switch.directory import Directory
+from vuka.switch.quote_rules import QuoteRules
 from vuka.switch.work import Command, Inbound, Notice
 
 log: Final = structlog.get_logger("vuka.hub")
 
 T = TypeVar("T")
 
-USE_CASES: Final[tuple[UseCase, ...]] = (
-    # What operators change holds for the payments of the same batch.
-    *(use_case(handler, *commands) for handler, *commands in (*participants.USE_CASES, *funds.USE_CASES)),
-    use_case(lookup.register, lookup.RegisterParty),
-    use_case(lookup.remove, lookup.RemoveParty),
-    # What frees headroom comes before what takes it.
-    use_case(transfers.fulfil, transfers.FulfilTransfer, transfers.AbortTransfer),
-    use_case(transfers.expire, transfers.ExpireTransfers),
-    use_case(transfers.prepare, transfers.PrepareTransfer),
-    use_case(quotes.request, quotes.RequestQuote),
-    use_case(quotes.answer, quotes.AnswerQuote, quotes.DeclineQuote),
-    # Questions see what the batch has decided.
-    use_case(quotes.get, quotes.GetQuote),
-    use_case(transfers.get, transfers.GetTransfer),
-    use_case(undelivered.report, undelivered.ReportUndelivered),
-    *node.USE_CASES,
-)
-"""What the hub can decide, in the order in which a batch decides it."""
+
+def use_cases(rules: QuoteRules) -> tuple[UseCase, ...]:
+    """What the hub can decide, in the order in which a batch decides it; ``rules`` have a say about quotes."""
+    return (
+        # What operators change holds for the payments of the same batch.
+        *(use_case(handler, *commands) for handler, *commands in (*participants.USE_CASES, *funds.USE_CASES)),
+        *(use_case(handler, *commands) for handler, *commands in access.USE_CASES),
+        *(use_case(handler, *commands) for handler, *commands in quote_rules.USE_CASES),
+        *(use_case(handler, *commands) for handler, *commands in oracles.USE_CASES),
+        use_case(lookup.register, lookup.RegisterParty),
+        use_case(lookup.remove, lookup.RemoveParty),
+        # What frees headroom comes before what takes it.
+        use_case(transfers.fulfil, transfers.FulfilTransfer, transfers.AbortTransfer),
+        use_case(transfers.expire, transfers.ExpireTransfers),
+        use_case(transfers.prepare, transfers.PrepareTransfer),
+        use_case(partial(quotes.request, rules=rules), quotes.RequestQuote),
+        use_case(partial(fx_quotes.request, rules=rules), fx_quotes.RequestFxQuote),
+        use_case(bulk_quotes.request, bulk_quotes.RequestBulkQuote),
+        use_case(quotes.answer, quotes.AnswerQuote, quotes.DeclineQuote),
+        use_case(fx_quotes.answer, fx_quotes.AnswerFxQuote, fx_quotes.DeclineFxQuote),
+        # Questions see what the batch has decided.
+        use_case(quotes.get, quotes.GetQuote),
+        use_case(fx_quotes.get, fx_quotes.GetFxQuote),
+        use_case(bulk_quotes.route, bulk_quotes.RouteBulkQuote),
+        use_case(transfers.get, transfers.GetTransfer),
+        use_case(undelivered.report, undelivered.ReportUndelivered),
+        *node.USE_CASES,
+    )
+
+
+USE_CASES: Final = use_cases(QuoteRules())
+"""What a hub without plugins can decide."""
 
 
 def clock_ms() -> int:
@@ -60,15 +91,21 @@ class Hub:
         self.config = config
         self.database = database
         self.started_ms = clock()
+        self.is_stopping = False
+        """Whether it takes nothing new any more; its health says so to whoever sends it requests."""
+        self.metrics = Metrics(lambda name: self.directory.get(name) is not None)
         self.engine = Engine(
             config=config,
             database=database,
-            use_cases=USE_CASES,
+            use_cases=use_cases(QuoteRules(plugins.installed())),
             wire=FspiopWire(),
             ledger=SqlLedger,
             clock_ms=clock,
             jitter=random.random,
+            observers=(self.metrics,),
         )
+        self.oracles = OracleClient(config.oracles, clock, self.metrics.oracle_asked)
+        """The oracles outside the hub."""
 
     async def start(self) -> None:
         """Takes up what an earlier process left undone."""
@@ -76,6 +113,7 @@ class Hub:
 
     async def stop(self) -> None:
         """Ends what was accepted and stops."""
+        await self.oracles.close(self.config.engine.drain_seconds * 1000)
         await self.engine.stop()
         log.info("what the engine did", **msgspec.structs.asdict(self.engine.statistics))
 
@@ -119,8 +157,9 @@ class Hub:
         except Exception:
             datastore = False
         else:
-            datastore = True
-        return [("datastore", datastore), ("broker", self.engine.running)]
+            # Reading goes on where the disk is full: what was written last tells.
+            datastore = self.engine.writes
+        return [("datastore", datastore), ("broker", self.engine.running and not self.is_stopping)]
 
 
 def open_database(config: Config) -> Database:

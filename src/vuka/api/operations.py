@@ -110,7 +110,10 @@ def routes(hub: Hub) -> list[Route]:
         )
 
     async def resend(request: Request) -> Response:
-        await hub.resend(request.path_params["message_id"])
+        message_id: int = request.path_params["message_id"]
+        if message_id >= 1 << 63:
+            raise FspiopError(ErrorCode.VALIDATION_ERROR, "messageId is not the id of a message")
+        await hub.resend(message_id)
         return Response(status_code=202)
 
     async def queues(_request: Request) -> Response:

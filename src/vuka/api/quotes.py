@@ -41,10 +41,15 @@ async def post(hub: Hub, request: Request) -> int:
     return 202
 
 
-async def put(hub: Hub, request: Request) -> int:
-    """``PUT /quotes/{ID}``."""
+def refuse_accept(request: Request) -> None:
+    """Terms are no request: they negotiate nothing (hub reference §1.3). Raises `FspiopError` 3100."""
     if request.headers.get("accept") is not None:
         raise FspiopError(ErrorCode.VALIDATION_ERROR, "Unexpected header: accept")
+
+
+async def put(hub: Hub, request: Request) -> int:
+    """``PUT /quotes/{ID}``."""
+    refuse_accept(request)
     quote_id = path_id(request.ids[0])
     body = request.decode(QuotesIDPutResponse)
     currency = (body.payee_receive_amount or body.transfer_amount).currency

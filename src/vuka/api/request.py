@@ -14,8 +14,14 @@ from vuka.switch.work import Header, Inbound
 
 M = TypeVar("M", bound=Message)
 
-SECRET_HEADERS: Final = frozenset(("authorization", "proxy-authorization", "cookie"))
-"""What lets somebody speak for a participant is neither passed on nor written down."""
+SECRET_HEADERS: Final = frozenset(
+    ("authorization", "proxy-authorization", "cookie", "x-api-key", "x-forwarded-client-cert")
+)
+"""What lets somebody speak for a participant is neither passed on nor written down.
+
+The header in which a gateway passes a certificate on has the name that the configuration gives it: it is taken out of
+a request before anything is made of it.
+"""
 
 TRACE_HEADERS: Final = ("traceparent", "tracestate", "baggage")
 
@@ -69,8 +75,10 @@ def make_inbound(request: Request, ids: tuple[str, ...]) -> Inbound:
 
 
 def trace_of(headers: Headers) -> tuple[Header, ...]:
-    """The trace context to pass on."""
-    return tuple((name, value) for name in TRACE_HEADERS if (value := headers.get(name)))
+    """The trace context to pass on; of what stands in several headers, as ``tracestate`` may, one list."""
+    names = [name for name in TRACE_HEADERS if headers.get(name) is not None]
+    found = ((name, ",".join(value for key, value in headers.pairs if value and key.lower() == name)) for name in names)
+    return tuple(pair for pair in found if pair[1])
 
 
 def path_id(text: str, name: str = "ID") -> bytes:

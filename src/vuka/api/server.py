@@ -18,9 +18,11 @@ import msgspec
 import structlog
 import uvicorn
 
+from vuka.api.access import access_warnings
 from vuka.api.admin import admin_app
-from vuka.api.fspiop import FspiopApi
+from vuka.api.fspiop import RESOURCES, FspiopApi
 from vuka.api.hub import Hub, open_database
+from vuka.api.observed import ObservedApi
 from vuka.config import Config
 from vuka.errors import OperatorError
 
@@ -60,7 +62,8 @@ class _Server(uvicorn.Server):
 
 def _bind(host: str, port: int, name: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named, asyncio switches off Nagle's algorithm: an answer is not held back for 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
@@ -99,7 +102,7 @@ async def serve(
         resources.callback(operators_socket.close)
         hub = Hub(config, database)
         await hub.start()
-        servers = [_server(FspiopApi(hub)), _server(admin_app(hub))]
+        servers = [_server(app) for app in _apis(hub)]
         stopping = stop or asyncio.Event()
         _on_signals(stopping)
         sockets = (participants_socket, operators_socket)
@@ -116,6 +119,8 @@ async def serve(
             operators=addresses.operators_url,
             data_dir=config.data_dir,
         )
+        for warning in access_warnings(config, hub.directory, hub.now_ms()):
+            log.warning(warning)
         gc.collect()
         gc.freeze()
         gc.set_threshold(YOUNG_OBJECTS, 20, 50)
@@ -123,11 +128,22 @@ async def serve(
             ready(addresses, hub)
         await stopping.wait()
         log.info("the hub is stopping")
+        hub.is_stopping = True
         for server in servers:
             server.should_exit = True
         await asyncio.gather(*tasks)
         await hub.stop()
         log.info("the hub has stopped")
+
+
+def _apis(hub: Hub) -> tuple[ObservedApi, ObservedApi]:
+    """The participants' API and the operators', observed."""
+    operators = admin_app(hub)
+    paths = (str(getattr(route, "path", "")) for route in operators.routes)
+    return (
+        ObservedApi(FspiopApi(hub), api="participants", resources=RESOURCES, metrics=hub.metrics),
+        ObservedApi(operators, api="operators", resources={path.split("/")[1] for path in paths}, metrics=hub.metrics),
+    )
 
 
 def _server(app: Callable[..., object]) -> _Server:

@@ -6,7 +6,7 @@ is passed on byte for byte; what the hub makes is written in the version its rec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, assert_never
 from urllib.parse import quote
 
@@ -16,8 +16,8 @@ from vuka.fspiop import render
 from vuka.fspiop.endpoints import EndpointType, callback_url, id_parameters, party_parameters
 from vuka.fspiop.headers import Headers, forward_headers, hub_headers
 from vuka.fspiop.messages import TransferState
-from vuka.fspiop.versions import Version
-from vuka.switch.work import Action, ErrorBody, Forward, JsonBody, Notice, TransferBody
+from vuka.fspiop.versions import Version, parse_accept, parse_content_type
+from vuka.switch.work import Action, ErrorBody, Forward, Header, JsonBody, Notice, TransferBody
 
 _ENDPOINTS: Final[Mapping[tuple[str, Action], EndpointType]] = {
     ("transfers", Action.POST): EndpointType.TRANSFER_POST,
@@ -29,6 +29,14 @@ _ENDPOINTS: Final[Mapping[tuple[str, Action], EndpointType]] = {
     ("quotes", Action.GET): EndpointType.QUOTES,
     ("quotes", Action.PUT): EndpointType.QUOTES,
     ("quotes", Action.ERROR): EndpointType.QUOTES,
+    ("bulkQuotes", Action.POST): EndpointType.BULK_QUOTES,
+    ("bulkQuotes", Action.GET): EndpointType.BULK_QUOTES,
+    ("bulkQuotes", Action.PUT): EndpointType.BULK_QUOTES,
+    ("bulkQuotes", Action.ERROR): EndpointType.BULK_QUOTES,
+    ("fxQuotes", Action.POST): EndpointType.FX_QUOTES,
+    ("fxQuotes", Action.GET): EndpointType.FX_QUOTES,
+    ("fxQuotes", Action.PUT): EndpointType.FX_QUOTES,
+    ("fxQuotes", Action.ERROR): EndpointType.FX_QUOTES,
     ("parties", Action.GET): EndpointType.PARTIES_GET,
     ("parties", Action.PUT): EndpointType.PARTIES_PUT,
     ("parties", Action.ERROR): EndpointType.PARTIES_PUT_ERROR,
@@ -75,7 +83,8 @@ class FspiopWire:
         if isinstance(notice.body, Forward):
             inbound = notice.body.inbound
             found = notice.destination if inbound.destination is None else None
-            headers = forward_headers(Headers(inbound.headers), method=method, destination=found)
+            passed_on = forward_headers(Headers(inbound.headers), method=method, destination=found)
+            headers = _added(passed_on, notice.headers)
             body: bytes | None = inbound.body or None
         else:
             traces = dict(notice.trace)
@@ -89,6 +98,7 @@ class FspiopWire:
                 now_ms=now_ms,
                 traceparent=traces.get("traceparent"),
                 tracestate=traces.get("tracestate"),
+                baggage=traces.get("baggage"),
             )
             body = _body(notice, now_ms)
         return Composed(
@@ -99,6 +109,15 @@ class FspiopWire:
             headers=headers,
             body=body,
         )
+
+    def answer_version(self, resource: str, headers: Sequence[Header]) -> str:
+        """The highest version that a request's Accept allows, else the one that it is written in."""
+        sent = Headers(headers)
+        accepted = parse_accept(resource, sent.get("accept") or "")
+        if accepted is not None and accepted.versions:
+            return accepted.versions[0].value
+        written = parse_content_type(resource, sent.get("content-type") or "")
+        return (written.version if written is not None and written.version is not None else Version.V2_0).value
 
     def url(self, endpoints: Mapping[str, str], target: Target) -> str:
         """Where a message goes now: the participant's endpoint of that type, filled in.
@@ -112,6 +131,12 @@ class FspiopWire:
             return callback_url(EndpointType(target.endpoint), value, target.path, target.parameters)
         except ValueError as error:
             raise LookupError(str(error)) from None
+
+
+def _added(headers: list[Header], added: Sequence[Header]) -> list[Header]:
+    """Headers with others added, each in the place of those of its name."""
+    names = {name.lower() for name, _ in added}
+    return [*(pair for pair in headers if pair[0].lower() not in names), *added] if added else headers
 
 
 def _parameters(resource: str, ids: tuple[str, ...]) -> dict[str, str]:

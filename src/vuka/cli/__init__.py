@@ -7,7 +7,22 @@ from typing import Annotated
 import typer
 
 from vuka import __version__
-from vuka.cli import audit, bench, config, demo, funds, hub, messages, oracle, participant, trace, transfer
+from vuka.cli import (
+    access,
+    audit,
+    bench,
+    config,
+    demo,
+    funds,
+    hub,
+    messages,
+    oracle,
+    participant,
+    quotes,
+    trace,
+    transfer,
+)
+from vuka.cli.client import use_token
 
 app = typer.Typer(
     name="vuka",
@@ -30,8 +45,17 @@ def _root(
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    token: Annotated[
+        str,
+        typer.Option(
+            "--token",
+            envvar="VUKA_TOKEN",
+            help="Your token, where the hub wants to know who you are.",
+            show_default="operator.token in the data directory",
+        ),
+    ] = "",
 ) -> None:
-    pass
+    use_token(token)
 
 
 app.command("init")(hub.init)
@@ -41,7 +65,9 @@ app.add_typer(participant.app, name="participant")
 app.add_typer(oracle.app, name="oracle")
 app.add_typer(funds.app, name="funds")
 app.add_typer(transfer.app, name="transfer")
+app.add_typer(quotes.app, name="quotes")
 app.add_typer(messages.app, name="message")
+app.add_typer(access.app, name="access")
 app.command("trace")(trace.trace)
 app.command("audit")(audit.audit)
 app.command("config")(config.config)

@@ -1,17 +1,30 @@
-"""How commands ask a running hub: the operators' API, with errors turned into sentences."""
+"""How commands ask a running hub: the operators' API, with errors turned into sentences.
+
+A hub that wants to know who asks is shown a token: the one of ``vuka --token``, of VUKA_TOKEN, or the one that
+``vuka init`` left in the data directory, which goes to this machine only.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 import os
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import httpx
+import msgspec
 import typer
 
 from vuka.cli.output import fail
 
 DEFAULT_URL: Final = "http://127.0.0.1:4001"
 TIMEOUT_SECONDS: Final = 30.0
+TOKEN_FILE: Final = "operator.token"  # noqa: S105 - the name of a file
+"""Where ``vuka init`` leaves the first operator's token, in the data directory."""
+
+# What stands before the command's name is read before the command knows it.
+_GIVEN_TOKEN: Final = ContextVar("given token", default="")
 
 HubUrl = Annotated[
     str,
@@ -19,16 +32,25 @@ HubUrl = Annotated[
 ]
 
 
+class Token(msgspec.Struct, frozen=True):
+    """An operator's token, and where it was found."""
+
+    text: str
+    origin: str
+
+
 def call(url: str, method: str, path: str, body: object | None = None) -> Any:
     """One request to the operators' API; its JSON, or None where there is none.
 
     Ends the command with a sentence where the hub does not answer or refuses.
     """
+    token = find_token(url)
     try:
         answer = httpx.request(
             method,
             url.rstrip("/") + path,
             json=body,
+            headers={} if token is None else {"Authorization": f"Bearer {token.text}"},
             timeout=TIMEOUT_SECONDS,
             trust_env=False,
         )
@@ -41,7 +63,58 @@ def call(url: str, method: str, path: str, body: object | None = None) -> Any:
             return answer.json() if answer.content else None
         except ValueError:
             fail(f"What answers at {url} is no hub: it sent no JSON. Name the operators' API with --url.")
+    if answer.status_code == httpx.codes.UNAUTHORIZED:
+        fail(_who_are_you(url, token))
+    if answer.status_code == httpx.codes.FORBIDDEN:
+        fail(f"{_reason(answer)} Ask an admin for it: vuka access grant --operator NAME --role ROLE")
     return fail(_reason(answer))
+
+
+def use_token(text: str) -> None:
+    """Takes a token for what this command asks; empty: the one in the data directory, if any."""
+    _GIVEN_TOKEN.set(text)
+
+
+def find_token(url: str) -> Token | None:
+    """The token to show to the hub at a URL. Ends the command where it can't be one."""
+    given = _GIVEN_TOKEN.get().strip()
+    if given:
+        return _checked(Token(given, "--token or VUKA_TOKEN"))
+    # A token of this machine is for no other, whatever a URL says.
+    if not _is_this_machine(url):
+        return None
+    file = Path(os.environ.get("VUKA_DATA_DIR", "vuka-data")) / TOKEN_FILE
+    try:
+        text = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return _checked(Token(text, str(file))) if text else None
+
+
+def _checked(token: Token) -> Token:
+    if not token.text.isascii() or not token.text.isprintable() or " " in token.text:
+        fail(f"What {token.origin} gives is no token: a token has no spaces, and begins with vuka_.")
+    return token
+
+
+def _is_this_machine(url: str) -> bool:
+    try:
+        host = httpx.URL(url).host
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except (httpx.InvalidURL, ValueError):
+        return False
+
+
+def _who_are_you(url: str, token: Token | None) -> str:
+    if token is None:
+        return (
+            f"The hub at {url} wants to know who you are. Give your token in VUKA_TOKEN or with `vuka --token`; on the "
+            f"hub's own machine name its data directory in VUKA_DATA_DIR, where {TOKEN_FILE} is."
+        )
+    return (
+        f"The hub at {url} does not know the token of {token.origin}: it is wrong, expired or revoked. "
+        "Ask an admin for another: vuka access grant --operator NAME --role ROLE"
+    )
 
 
 def _reason(answer: httpx.Response) -> str:

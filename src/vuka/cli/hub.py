@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import fcntl
-import logging
-import sys
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TextIO, cast
+from typing import TYPE_CHECKING, Annotated
 
-import structlog
 import typer
 from rich.markup import escape
+from rich.text import Text
 
 from vuka.api.hub import clock_ms
+from vuka.cli.client import TOKEN_FILE
 from vuka.cli.options import ConfigFile, DataDir, read_config
-from vuka.cli.output import console, fail
+from vuka.cli.output import console, errors, fail
 from vuka.config import CONFIG_FILE, Config, to_toml
 from vuka.errors import FspiopError, OperatorError
+from vuka.logs import configure_logging
 from vuka.money import CURRENCIES
 from vuka.store.migrate import current_revision, migrate
 
+if TYPE_CHECKING:
+    from vuka.switch.work import Work
+
 SQLITE_READABLE_BY_OWNER = 0o700
+READABLE_BY_OWNER = 0o600
+
+ADMIN = "admin"
+"""What the operator is called whose token `make_admin_token` makes."""
 
 
 def found(config: Config, name: str, currencies: list[str]) -> None:
@@ -30,12 +38,7 @@ def found(config: Config, name: str, currencies: list[str]) -> None:
 
     Raises `OperatorError` where there is one already, or the directory can't be made.
     """
-    from vuka.engine.keys import KeySource
-    from vuka.ledger.sql import SqlLedger
-    from vuka.store.sqlite import Database
     from vuka.switch import scheme
-    from vuka.switch.directory import DirectoryCache
-    from vuka.switch.work import Work
 
     path = config.database_path
     if current_revision(path) is not None:
@@ -45,12 +48,25 @@ def found(config: Config, name: str, currencies: list[str]) -> None:
     except OSError as error:
         raise OperatorError(f"The data directory {config.data_dir} can't be made: {error.strerror}.") from None
     migrate(path)
+    with writing(config) as work:
+        scheme.found(work, name, currencies)
+
+
+@contextmanager
+def writing(config: Config) -> Iterator[Work]:
+    """A transaction on a hub that does not run: committed at the end, undone where something is raised."""
+    from vuka.engine.keys import KeySource
+    from vuka.ledger.sql import SqlLedger
+    from vuka.store.sqlite import Database
+    from vuka.switch.directory import DirectoryCache
+    from vuka.switch.work import Work
+
     keys = KeySource()
     now_ms = clock_ms()
-    database = Database.open(path)
+    database = Database.open(config.database_path)
     try:
         with database.begin() as tx:
-            work = Work(
+            yield Work(
                 tx=tx,
                 ledger=SqlLedger(tx, now_ms * 1_000_000),
                 now_ms=now_ms,
@@ -58,9 +74,42 @@ def found(config: Config, name: str, currencies: list[str]) -> None:
                 next_id=lambda: keys.next(now_ms),
                 load_directory=DirectoryCache().load,
             )
-            scheme.found(work, name, currencies)
     finally:
         database.close()
+
+
+def make_admin_token(config: Config, *, by: str) -> Path:
+    """Lets an operator in who may do everything; its token is in the file returned, readable by its owner alone.
+
+    The hub must not run. Raises `OperatorError` where the file can't be written; then nobody is let in.
+    """
+    from vuka.api.credentials import new_secret
+    from vuka.api.identity import secret_digest
+    from vuka.switch import access
+
+    file = Path(config.data_dir) / TOKEN_FILE
+    secret = new_secret()
+    command = access.IssueCredential(
+        kind=access.CredentialKind.TOKEN,
+        digest=secret_digest(secret),
+        name=ADMIN,
+        roles=(access.Role.ADMIN.value,),
+        by=by,
+    )
+    with writing(config) as work:
+        (outcome,) = access.issue(work, [command])
+        if outcome.error is not None:
+            raise outcome.error
+        try:
+            file.unlink(missing_ok=True)
+            with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, READABLE_BY_OWNER), "w") as handle:
+                handle.write(secret + "\n")
+        except OSError as error:
+            raise OperatorError(
+                f"The token can't be written to {file}: {error.strerror}. "
+                f"Make room for it, then: vuka access recover --data {config.data_dir}"
+            ) from None
+    return file
 
 
 def init(
@@ -79,15 +128,17 @@ def init(
     for each in currencies:
         if each not in CURRENCIES:
             fail(f"{each} is not a currency of the FSPIOP list, e.g. USD or KES.")
+    file = Path(config.data_dir) / CONFIG_FILE
     try:
         found(config, name, currencies)
+        if not file.exists():
+            file.write_text(to_toml(config), encoding="utf-8")
+        token_file = make_admin_token(config, by="vuka init")
     except (OperatorError, FspiopError) as error:
         fail(str(error))
-    file = Path(config.data_dir) / CONFIG_FILE
-    if not file.exists():
-        file.write_text(to_toml(config), encoding="utf-8")
     console.print(f"Made the hub [bold]{escape(name)}[/] in {escape(config.data_dir)}. Run it with:")
     console.print(f"  vuka serve --data {config.data_dir}", highlight=False, markup=False)
+    console.print(f"An admin's token is in {escape(str(token_file))}; whoever has it may do everything.")
 
 
 def serve(data: DataDir = None, config: ConfigFile = None) -> None:
@@ -100,9 +151,19 @@ def serve(data: DataDir = None, config: ConfigFile = None) -> None:
     try:
         with locked(effective):
             upgrade(effective)
+            _say_what_is_open(effective)
             run(effective)
     except OperatorError as error:
         fail(str(error))
+
+
+def _say_what_is_open(config: Config) -> None:
+    """On the terminal, whatever is logged: an API that asks nobody who they are is no accident."""
+    apis = (("participants", config.participants_api), ("operators", config.operators_api))
+    for name, api in apis:
+        if not api.requires_authentication:
+            said = f"The {name}' API on {api.host} asks nobody who they are ({name}_api.authentication)."
+            errors.print(Text(said, style="bold yellow"), highlight=False, soft_wrap=True)
 
 
 def upgrade(config: Config) -> None:
@@ -135,33 +196,3 @@ def locked(config: Config) -> Iterator[None]:
         except OSError:
             raise OperatorError(f"Another hub runs in {directory}. Stop it, or use another data directory.") from None
         yield
-
-
-class _StandardError:
-    """Standard error as it is when a line is written: whoever replaces it meanwhile gets the line."""
-
-    def write(self, text: str) -> int:
-        return sys.stderr.write(text)
-
-    def flush(self) -> None:
-        sys.stderr.flush()
-
-
-def configure_logging(config: Config) -> None:
-    """Log lines on standard error: JSON for machines, text for people."""
-    level = logging.getLevelNamesMapping()[config.log.level.upper()]
-    shared: list[structlog.types.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    last: list[structlog.types.Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
-        if config.log.json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-    )
-    structlog.configure(
-        processors=[*shared, *last],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _StandardError())),
-    )

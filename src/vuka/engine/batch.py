@@ -13,13 +13,24 @@ import msgspec
 import structlog
 
 from vuka.config import Scheme
-from vuka.engine.outbox import Mark, Outgoing, Wire, make_outgoing, write_marks, write_owed, write_received, write_sent
+from vuka.engine.outbox import (
+    Mark,
+    Outgoing,
+    Wire,
+    make_outgoing,
+    with_trace_of_prepare,
+    write_marks,
+    write_owed,
+    write_received,
+    write_sent,
+)
 from vuka.errors import ErrorCode, FspiopError
 from vuka.ledger.model import Ledger
 from vuka.store import Tx
 from vuka.store.sqlite import SqliteTx
 from vuka.switch.directory import Directory
-from vuka.switch.work import Command, Handler, Inbound, Notice, Outcome, Work
+from vuka.switch.transfers import ExpireTransfers
+from vuka.switch.work import Command, Ended, Handler, Inbound, Notice, Outcome, Work
 
 log: Final = structlog.get_logger("vuka.engine")
 
@@ -53,6 +64,7 @@ class Batch(msgspec.Struct):
     outcomes: list[Outcome]
     outgoing: list[Outgoing]
     directory: Directory
+    ended: list[Ended]
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -130,8 +142,11 @@ def _decide(tx: SqliteTx, rules: Rules, commands: Sequence[Command], now_ms: int
     undecided = [type(command).__name__ for command, outcome in zip(commands, outcomes, strict=True) if outcome is None]
     if undecided:
         raise AssertionError(f"no use case decides {undecided[0]}")
-    outgoing = [_outgoing(rules, notice, next_id(), now_ms) for notice in work.notices]
-    return Batch(cast(list[Outcome], outcomes), outgoing, work.directory)
+    notices = work.notices
+    if rules.journal and ExpireTransfers in kinds:
+        notices = with_trace_of_prepare(tx, notices)
+    outgoing = [_outgoing(rules, notice, next_id(), now_ms) for notice in notices]
+    return Batch(cast(list[Outcome], outcomes), outgoing, work.directory, work.ended)
 
 
 def _outgoing(rules: Rules, notice: Notice, message_id: int, now_ms: int) -> Outgoing:
@@ -144,6 +159,7 @@ def _decide_one_by_one(
 ) -> Batch:
     outcomes: list[Outcome] = []
     outgoing: list[Outgoing] = []
+    ended: list[Ended] = []
     for command in commands:
         try:
             with tx.savepoint():
@@ -157,4 +173,5 @@ def _decide_one_by_one(
             continue
         outcomes += alone.outcomes
         outgoing += alone.outgoing
-    return Batch(outcomes, outgoing, rules.load_directory(tx))
+        ended += alone.ended
+    return Batch(outcomes, outgoing, rules.load_directory(tx), ended)

@@ -31,18 +31,26 @@ DEADLINES_SPARE: Final = 1_000
 RETRY_STATUSES: Final = frozenset((408, 425, 429))
 """Statuses below 500 that mean "later", not "no"."""
 
+UNABLE_STATUSES: Final = RETRY_STATUSES | frozenset((502, 503, 504))
+"""Statuses that tell of the participant, not of the message: it is down or has too much to do."""
+
 
 class CourierSettings(msgspec.Struct, frozen=True):
     """How hard the courier tries."""
 
     queue_max: int = 10_000
+    queue_bytes_max: int = 64 * 1024 * 1024
     in_flight_max: int = 32
     retry_first_ms: int = 200
     retry_max_ms: int = 30_000
+    probe_max_ms: int = 5_000
 
 
 class Delivery(msgspec.Struct):
-    """One message to deliver. ``deadline_ms`` is UTC milliseconds; ``target`` is what `resolve` needs for its URL."""
+    """One message to deliver. ``target`` is what `resolve` needs for its URL.
+
+    ``deadline_ms`` and ``owed_ms``, since when it is owed, are UTC milliseconds.
+    """
 
     id: int
     to: str
@@ -53,6 +61,7 @@ class Delivery(msgspec.Struct):
     durable: bool
     attempts: int = 0
     target: object = None
+    owed_ms: int = 0
 
 
 class DeliveryOutcome(StrEnum):
@@ -119,6 +128,7 @@ class Lane:
         self._retrying: dict[int, int] = {}
         self._retries: list[tuple[int, int]] = []
         self._deadlines: list[tuple[int, int]] = []
+        self._bytes = 0
         self._failures = 0
         self._probe: int | None = None
         self._probes_failed = 0
@@ -132,17 +142,30 @@ class Lane:
         return len(self._waiting) + len(self._flying)
 
     @property
+    def has_room(self) -> bool:
+        """Whether it is at most half full, by number and by bytes."""
+        settings = self._settings
+        return len(self) <= settings.queue_max // 2 and self._bytes <= settings.queue_bytes_max // 2
+
+    @property
     def state(self) -> LaneState:
         """Whether the participant is being probed."""
         return LaneState.PROBING if self._failures >= FAILURES_BEFORE_PROBING else LaneState.OPEN
 
     def post(self, delivery: Delivery, now_ms: int) -> bool:
-        """Queues a message; one that is queued already stays as it is. False where the queue is full."""
+        """Queues a message; one that is queued already stays as it is. False where the queue is full.
+
+        What is only routed may take half of the queue: it never keeps out what the hub owes.
+        """
         if delivery.id in self._waiting or delivery.id in self._flying:
             return True
-        if len(self) >= self._settings.queue_max:
+        if not delivery.durable and not self.has_room:
+            return False
+        settings = self._settings
+        if len(self) >= settings.queue_max or self._bytes >= settings.queue_bytes_max:
             self.refused_since_full = True
             return False
+        self._bytes += _size_of(delivery)
         self._waiting[delivery.id] = delivery
         self._fresh[delivery.id] = now_ms
         self._watch_deadline(delivery)
@@ -156,11 +179,17 @@ class Lane:
             heapq.heapify(self._deadlines)
 
     def take(self, now_ms: int) -> Delivery | None:
-        """The next message to send now, if any: what is due again before what is new."""
+        """The next message to send now, if any: what is due again before what is new.
+
+        A probe is something new where there is anything: what has failed before may be why. Where all that waits has
+        failed, a probe does not wait until one of them is due: the pause is over.
+        """
         if self._is_at_limit() or now_ms < self._pause_until_ms:
             return None
         self._pass_over_gone()
-        if self._retries and self._retries[0][0] <= now_ms:
+        is_probing_with_new = self.state is LaneState.PROBING and bool(self._fresh)
+        is_due = bool(self._retries) and (self._retries[0][0] <= now_ms or self._is_probed_with_retries)
+        if is_due and not is_probing_with_new:
             delivery = self._waiting.pop(heapq.heappop(self._retries)[1])
             del self._retrying[delivery.id]
         elif self._fresh:
@@ -176,6 +205,10 @@ class Lane:
         if self.state is LaneState.PROBING:
             return self._probe is not None
         return len(self._flying) >= self._settings.in_flight_max
+
+    @property
+    def _is_probed_with_retries(self) -> bool:
+        return self.state is LaneState.PROBING and not self._fresh
 
     def _pass_over_gone(self) -> None:
         while self._retries and self._retrying.get(self._retries[0][1]) != self._retries[0][0]:
@@ -195,6 +228,7 @@ class Lane:
             deadline_ms, key = heapq.heappop(self._deadlines)
             if self._is_deadline(deadline_ms, key):
                 late.append(self._waiting.pop(key))
+                self._bytes -= _size_of(late[-1])
                 self._fresh.pop(key, None)
                 self._retrying.pop(key, None)
         self.parked += len(late)
@@ -202,34 +236,48 @@ class Lane:
 
     def arrived(self, delivery: Delivery) -> None:
         """The participant took it."""
-        self._landed(delivery)
+        self._leave(delivery)
         self._works_again()
         self.delivered += 1
 
     def refused(self, delivery: Delivery) -> None:
         """The participant answered that it does not want it: it works, so it is not probed for that."""
-        self._landed(delivery)
+        self._leave(delivery)
         self._works_again()
         self.parked += 1
 
-    def failed(self, delivery: Delivery, now_ms: int, *, retry_after_ms: int | None = None) -> int | None:
-        """It did not arrive: when it is tried again, or None where that is too late."""
+    def failed(
+        self, delivery: Delivery, now_ms: int, *, retry_after_ms: int | None = None, is_unable: bool = True
+    ) -> int | None:
+        """It did not arrive: when it is tried again, or None where that is too late.
+
+        ``is_unable`` says that the participant could not take anything now. Where the fault may be the message's own
+        (it has no endpoint to go to, or is answered 500), the messages beside it do not wait for it: else anybody who
+        can send a participant nonsense could cut it off.
+        """
         was_probe = delivery.id == self._probe
         was_probing = self.state is LaneState.PROBING
         self._landed(delivery)
+        if not is_unable:
+            return self._again(delivery, now_ms, self._wait_ms(delivery.attempts - 1, self._settings.retry_max_ms))
         self._failures += 1
         if was_probe:
             self._probes_failed += 1
+        asked_ms = min(retry_after_ms or 0, self._settings.retry_max_ms)
         # Of many that were under way when the participant went away only the first to tell counts; the
         # pause grows with the probes after it.
         if was_probe or (self.state is LaneState.PROBING and not was_probing):
-            self._pause_until_ms = now_ms + self._wait_ms(self._probes_failed)
+            pause_ms = self._wait_ms(self._probes_failed, self._settings.probe_max_ms)
+            self._pause_until_ms = now_ms + max(pause_ms, asked_ms)
+        return self._again(
+            delivery, now_ms, max(self._wait_ms(delivery.attempts - 1, self._settings.retry_max_ms), asked_ms)
+        )
+
+    def _again(self, delivery: Delivery, now_ms: int, wait_ms: int) -> int | None:
         if now_ms >= delivery.deadline_ms:
+            self._bytes -= _size_of(delivery)
             self.parked += 1
             return None
-        wait_ms = self._wait_ms(delivery.attempts - 1)
-        if retry_after_ms is not None:
-            wait_ms = max(wait_ms, min(retry_after_ms, self._settings.retry_max_ms))
         # One last attempt is made just before the deadline rather than none after it.
         next_ms = max(min(now_ms + wait_ms, delivery.deadline_ms - 1), now_ms + 1)
         self._waiting[delivery.id] = delivery
@@ -238,15 +286,18 @@ class Lane:
         self._watch_deadline(delivery)
         return next_ms
 
-    def _wait_ms(self, doublings: int) -> int:
+    def _wait_ms(self, doublings: int, longest_ms: int) -> int:
         """The wait after so many doublings, bounded, with half of it drawn by lot."""
-        settings = self._settings
-        wait_ms = min(settings.retry_first_ms << min(max(doublings, 0), 20), settings.retry_max_ms)
+        wait_ms = min(self._settings.retry_first_ms << min(max(doublings, 0), 20), longest_ms)
         return max(round(wait_ms * (0.5 + self._jitter() / 2)), 1)
 
     def release(self, delivery: Delivery) -> None:
         """It was under way when the courier stopped: it counts as not sent."""
+        self._leave(delivery)
+
+    def _leave(self, delivery: Delivery) -> None:
         self._landed(delivery)
+        self._bytes -= _size_of(delivery)
 
     def _landed(self, delivery: Delivery) -> None:
         self._flying.discard(delivery.id)
@@ -264,7 +315,8 @@ class Lane:
         times: list[int] = []
         if not self._is_at_limit():
             if self._retries:
-                times.append(max(self._retries[0][0], self._pause_until_ms))
+                due_ms = 0 if self._is_probed_with_retries else self._retries[0][0]
+                times.append(max(due_ms, self._pause_until_ms))
             if self._fresh and self._pause_until_ms > now_ms:
                 times.append(self._pause_until_ms)
         if self._deadlines:
@@ -282,6 +334,14 @@ class Lane:
             parked=self.parked,
             oldest_queued_ms=next(iter(self._fresh.values()), None),
         )
+
+
+class _NowhereError(TransportError):
+    """There is no URL to send a message to: nothing of the participant's server is known by that."""
+
+
+def _size_of(delivery: Delivery) -> int:
+    return len(delivery.body or b"")
 
 
 class Courier:
@@ -324,6 +384,11 @@ class Courier:
         self._pump(delivery.to, lane)
         return True
 
+    def has_room(self, name: str) -> bool:
+        """Whether a participant's queue is at most half full."""
+        lane = self._lanes.get(name)
+        return lane is None or lane.has_room
+
     def statistics(self) -> dict[str, ParticipantStatistics]:
         """How deliveries stand, by participant."""
         return {name: lane.statistics() for name, lane in self._lanes.items()}
@@ -352,7 +417,7 @@ class Courier:
         while (delivery := lane.take(now_ms)) is not None:
             self._attempt(name, lane, delivery)
         self._set_timer(name, lane, now_ms)
-        if lane.refused_since_full and len(lane) <= self._settings.queue_max // 2 and self._on_drained is not None:
+        if lane.refused_since_full and lane.has_room and self._on_drained is not None:
             lane.refused_since_full = False
             self._on_drained(name)
 
@@ -382,7 +447,7 @@ class Courier:
         except Exception as error:  # whatever is wrong with where it goes, it is a failed attempt
             reason = str(error.args[0] if error.args else error)
             # Not from inside `_pump`, which is going through the lane.
-            asyncio.get_running_loop().call_soon(self._ended, name, lane, delivery, TransportError(reason))
+            asyncio.get_running_loop().call_soon(self._ended, name, lane, delivery, _NowhereError(reason))
             return
         request = Request(delivery.method, url, delivery.headers, delivery.body)
         self._client.start(request, lambda answer: self._ended(name, lane, delivery, answer))
@@ -407,7 +472,8 @@ class Courier:
     def _failed(self, lane: Lane, delivery: Delivery, answer: Response | TransportError, now_ms: int) -> None:
         response = answer if isinstance(answer, Response) else None
         error = _refusal(answer) if isinstance(answer, Response) else str(answer)
-        next_ms = lane.failed(delivery, now_ms, retry_after_ms=_retry_after_ms(response))
+        is_unable = not isinstance(answer, _NowhereError) if response is None else response.status in UNABLE_STATUSES
+        next_ms = lane.failed(delivery, now_ms, retry_after_ms=_retry_after_ms(response), is_unable=is_unable)
         outcome = DeliveryOutcome.RETRYING if next_ms is not None else DeliveryOutcome.PARKED
         self._tell(delivery, outcome, response, error, now_ms, next_ms)
 

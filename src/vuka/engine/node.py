@@ -23,7 +23,8 @@ from vuka.engine import outbox
 from vuka.engine.batch import Batch, LedgerFactory, Routed, Rules, UseCase, run_batch, use_case
 from vuka.engine.courier import Courier, CourierSettings, Delivery, DeliveryOutcome, DeliveryReport
 from vuka.engine.keys import KeySource, key_floor
-from vuka.engine.outbox import DeliveryState, Mark, Target, Wire, make_outgoing
+from vuka.engine.observed import Committed, EngineLog, Observer, Observers
+from vuka.engine.outbox import DeliveryState, Mark, Target, Wire, make_outgoing, traces_of
 from vuka.errors import ErrorCode, FspiopError, OperatorError
 from vuka.httpclient import HttpClient
 from vuka.ids import FspId
@@ -47,7 +48,11 @@ RELOAD_MAX: Final = 1_000
 JOURNAL_RETRIES_MAX: Final = 100
 """Failed commits in a row after which notes for the journal are given up: what is owed is in the outbox anyway."""
 
-TRACE_HEADERS: Final = frozenset(("traceparent", "tracestate", "baggage"))
+ROUTED_MAX: Final = 10_000
+"""Messages that wait to be journalled: beyond that, what is only routed is refused."""
+
+REFUSED_BODY_BYTES_MAX: Final = 16_384
+"""How much of a refused message's body is kept: enough to see what was wrong, too little to fill a disk with."""
 
 PURGE_EVERY_MS: Final = 10_000
 DAY_MS: Final = 86_400_000
@@ -64,6 +69,14 @@ class Statistics(msgspec.Struct):
     """Time spent deciding and writing, in milliseconds."""
     commit_ms: float = 0.0
     """Time spent waiting for commits, in milliseconds."""
+
+    def add(self, batch: Committed) -> None:
+        """One more batch."""
+        self.batches += 1
+        self.commands += batch.commands
+        self.batch_max = max(self.batch_max, batch.commands)
+        self.run_ms += batch.decide_seconds * 1000
+        self.commit_ms += batch.commit_seconds * 1000
 
 
 class _Submission(msgspec.Struct):
@@ -88,10 +101,12 @@ class Engine:
         ledger: LedgerFactory,
         clock_ms: Callable[[], int],
         jitter: Callable[[], float],
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.config = config
         self.database = database
         self.statistics = Statistics()
+        self._observer = Observers(EngineLog(), *observers)
         self._wire = wire
         self._clock_ms = clock_ms
         self._cache = DirectoryCache()
@@ -111,6 +126,7 @@ class Engine:
         # What has ended, but not yet in the tables: a reload must not take it for owed.
         self._ended: set[int] = set()
         self._failures = 0
+        self._has_failed = False
         self._client = HttpClient(
             connect_timeout_ms=config.courier.connect_timeout_ms,
             timeout_ms=config.courier.timeout_ms,
@@ -124,6 +140,7 @@ class Engine:
                 in_flight_max=config.courier.in_flight_max,
                 retry_first_ms=config.courier.retry_first_ms,
                 retry_max_ms=config.courier.retry_max_ms,
+                probe_max_ms=config.courier.probe_max_ms,
             ),
             clock=clock_ms,
             jitter=jitter,
@@ -143,10 +160,13 @@ class Engine:
                     ("message", "message_id"),
                     ("transfer", "transfer_seq"),
                     ("quote", "quote_seq"),
+                    ("fx_quote", "fx_quote_seq"),
                 )
             )
+            # Headroom moves have no record but the ledger's own.
+            ((ledger_ns,),) = tx.query("SELECT COALESCE(MAX(timestamp), 0) FROM ledger_transfer")
             owed = outbox.participants_owed(tx)
-        self._keys = KeySource(above=highest)
+        self._keys = KeySource(above=max(highest, key_floor(ledger_ns // 1_000_000)))
         for participant in owed:
             self._behind[participant] = 0
             self._reload(participant)
@@ -154,6 +174,17 @@ class Engine:
             asyncio.create_task(self._write(), name="vuka-engine"),
             asyncio.create_task(self._tick(), name="vuka-timers"),
         ]
+        self._tasks[0].add_done_callback(self._writer_ended)
+
+    def _writer_ended(self, writer: asyncio.Task[None]) -> None:
+        """It ends when the hub stops. Where it fails, by a defect of ours, nobody waits in vain, and health says so."""
+        error = None if writer.cancelled() else writer.exception()
+        if error is None:
+            return
+        log.critical("the engine has failed: restart the hub", exc_info=error)
+        self._has_failed = True
+        waiting, self._queue = list(self._queue), deque()
+        self._fail(waiting, error)
 
     async def stop(self) -> None:
         """Refuses what is new, ends what was accepted, waits for messages under way, and stops."""
@@ -165,7 +196,7 @@ class Engine:
         await self.courier.drain(self.config.engine.drain_seconds * 1000)
         self._wake.set()
         if self._tasks:
-            await self._tasks[0]
+            await asyncio.wait(self._tasks[:1])
         await self.courier.close()
         await self._client.close()
         self._commit_thread.shutdown()
@@ -197,6 +228,8 @@ class Engine:
         return outcome.value
 
     def _enqueue(self, command: Command, *, internal: bool = False) -> asyncio.Future[Outcome]:
+        if self._has_failed:
+            raise FspiopError(ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub cannot write its records")
         if self._closing and not internal:
             raise FspiopError(
                 ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub is shutting down", headers=(("Retry-After", "5"),)
@@ -212,13 +245,15 @@ class Engine:
     def route(self, inbound: Inbound, notices: Sequence[Notice], outcome: str = "routed") -> None:
         """Passes messages on at once, without a record to wait for; the journal has them with the next batch.
 
-        Raises `FspiopError` 2005 where a recipient's queue is full.
+        Raises `FspiopError` 2005 where no recipient's queue has room: what the hub owes goes first.
         """
         if self._closing:
-            raise FspiopError(ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub is shutting down")
+            raise FspiopError(
+                ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub is shutting down", headers=(("Retry-After", "5"),)
+            )
         now_ms = self._clock_ms()
         journal = self._rules.journal
-        sent = tuple(
+        made = [
             make_outgoing(
                 notice,
                 self._wire.compose(in_declared_version(notice, self._directory), now_ms),
@@ -228,19 +263,27 @@ class Engine:
                 journal=journal,
             )
             for notice in notices
-        )
-        for outgoing in sent:
-            if not self.courier.post(outgoing.delivery):
-                self.statistics.refused_busy += 1
-                raise FspiopError(ErrorCode.SERVER_BUSY, f"{outgoing.delivery.to} has too many messages waiting")
+            if notice.to not in self._behind and len(self._routed) < ROUTED_MAX
+        ]
+        sent = tuple(each for each in made if self.courier.post(each.delivery))
+        if notices and not sent:
+            self.statistics.refused_busy += 1
+            raise FspiopError(
+                ErrorCode.SERVER_BUSY,
+                f"{', '.join(dict.fromkeys(notice.to for notice in notices))} has too many messages waiting",
+                status=503,
+                headers=(("Retry-After", "1"),),
+            )
+        self._observer.routed(sent)
         if journal:
             self._routed.append(Routed(inbound, outcome, sent))
             self._wake.set()
 
     def record(self, inbound: Inbound, outcome: str) -> None:
         """Journals a message that the hub refused in its answer."""
-        if self._rules.journal and not self._closing:
-            self._routed.append(Routed(inbound, outcome, ()))
+        if self._rules.journal and not self._closing and len(self._routed) < ROUTED_MAX:
+            kept = msgspec.structs.replace(inbound, body=inbound.body[:REFUSED_BODY_BYTES_MAX])
+            self._routed.append(Routed(kept, outcome, ()))
             self._wake.set()
 
     def read(self, function: Callable[[Tx, Ledger, Directory], T]) -> T:
@@ -262,6 +305,11 @@ class Engine:
     def running(self) -> bool:
         """Whether the engine takes commands."""
         return bool(self._tasks) and not self._tasks[0].done() and not self._closing
+
+    @property
+    def writes(self) -> bool:
+        """Whether the last batch could be committed: not where the disk is full or fails."""
+        return self._failures == 0
 
     @property
     def queued(self) -> int:
@@ -309,25 +357,28 @@ class Engine:
             await self._commit(tx)
         except Exception as error:
             # Nothing of this batch is durable: nobody is told that it was accepted, and nothing of it is sent.
-            log.exception("a batch could not be committed", commands=len(taken))
             if tx is not None and not tx.closed:
                 tx.rollback()
             self._failures += 1
+            self._observer.not_committed(len(taken), error, now_ms)
             if self._failures <= JOURNAL_RETRIES_MAX:
                 self._marks = [*marks, *self._marks]
                 self._routed = [*routed, *self._routed]
-            self._fail(taken, error)
+            # What nobody else asks again for: whose request did not arrive is told when the disk works again.
+            kept = [each for each in taken if isinstance(each.command, undelivered.ReportUndelivered)]
+            self._queue.extendleft(reversed(kept))
+            self._fail([each for each in taken if each not in kept], error)
             await asyncio.sleep(0.05)
             return
         self._failures = 0
         self._ended.difference_update(mark.delivery.id for mark in marks)
-        statistics = self.statistics
-        statistics.batches += 1
-        statistics.commands += len(taken)
-        statistics.batch_max = max(statistics.batch_max, len(taken))
-        statistics.run_ms += (decided - started) * 1000
-        statistics.commit_ms += (loop.time() - decided) * 1000
+        told = Committed(len(taken), batch.outgoing, batch.ended, decided - started, loop.time() - decided)
+        self.statistics.add(told)
         self._committed(taken, batch)
+        try:
+            self._observer.committed(told)
+        except Exception:  # what only looks on must not stop the one that writes
+            log.exception("an observer failed")
 
     async def _commit(self, tx: SqliteTx) -> None:
         if self.database.path is None:
@@ -342,7 +393,7 @@ class Engine:
                 submission.done.set_result(outcome)
         self._hand_over([each.delivery for each in batch.outgoing])
 
-    def _fail(self, taken: Sequence[_Submission], error: Exception) -> None:
+    def _fail(self, taken: Sequence[_Submission], error: BaseException) -> None:
         for submission in taken:
             if not submission.done.done():
                 failure = FspiopError(ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub cannot write its records")
@@ -356,8 +407,19 @@ class Engine:
         for delivery in deliveries:
             if delivery.to in self._behind or delivery.id <= self._reloaded.get(delivery.to, 0):
                 continue
-            if not self.courier.post(delivery):
-                self._behind[delivery.to] = delivery.id - 1
+            try:
+                is_queued = self.courier.post(delivery)
+            except Exception:  # it is durable: the timer finds it in the outbox
+                log.exception("a message could not be handed to the courier", participant=delivery.to)
+                is_queued = False
+            if not is_queued:
+                self._behind[delivery.to] = min(self._behind.get(delivery.to, delivery.id - 1), delivery.id - 1)
+
+    def _catch_up(self) -> None:
+        """Reads for whoever is behind and has room: whatever was missed, a failed read above all, is made good here."""
+        for participant in list(self._behind):
+            if self.courier.has_room(participant):
+                self._reload(participant)
 
     def _reload(self, participant: str) -> None:
         """The participant's queue has room: takes what it is owed from the outbox, oldest first."""
@@ -392,18 +454,11 @@ class Engine:
             if state is not DeliveryState.PENDING:
                 self._ended.add(report.delivery.id)
             self._wake.set()
+        self._observer.attempted(report)
         target = report.delivery.target
         if state is not DeliveryState.PARKED or not isinstance(target, Target):
             return
-        log.warning(
-            "a message is parked",
-            message_id=report.delivery.id,
-            participant=report.to,
-            method=target.method,
-            path=target.path,
-            error=report.error,
-        )
-        if target.resource in undelivered.RESOURCES and target.method in undelivered.METHODS and not self._closing:
+        if target.resource in undelivered.RESOURCES and target.method in undelivered.METHODS and self.running:
             self._enqueue(
                 undelivered.ReportUndelivered(
                     resource=target.resource,
@@ -411,8 +466,8 @@ class Engine:
                     source=target.source,
                     to=FspId(report.to),
                     reason=report.error or "",
-                    version=_version_of(report.delivery),
-                    trace=tuple(pair for pair in report.delivery.headers if pair[0].lower() in TRACE_HEADERS),
+                    version=self._wire.answer_version(target.resource, report.delivery.headers),
+                    trace=traces_of(report.delivery.headers),
                 ),
                 internal=True,
             )
@@ -424,10 +479,17 @@ class Engine:
         while True:
             await asyncio.sleep(self.config.engine.timer_ms / 1000)
             try:
+                await self._check_disk()
+                self._catch_up()
                 await self._expire()
                 await self._purge()
             except Exception:
                 log.exception("a timer failed and will run again")
+
+    async def _check_disk(self) -> None:
+        """After a commit that failed: writes something, so that a hub that nobody uses sees that it works again."""
+        if self._failures:
+            await self._enqueue(CheckDisk(), internal=True)
 
     async def _expire(self) -> None:
         while self.read(_anything_expired(self._clock_ms())):
@@ -460,14 +522,6 @@ def _ids_of(target: Target) -> tuple[str, ...]:
     return segments or (target.resource_id,)
 
 
-def _version_of(delivery: Delivery) -> str:
-    """The version in which its sender wrote a message."""
-    for name, value in delivery.headers:
-        if name.lower() == "content-type" and "version=" in value:
-            return value.rpartition("version=")[2].strip()
-    return "2.0"
-
-
 def _anything_expired(now_ms: int) -> Callable[[Tx, Ledger, Directory], bool]:
     def query(tx: Tx, _ledger: Ledger, _directory: Directory) -> bool:
         return bool(tx.query("SELECT 1 FROM transfer WHERE state = 'RESERVED' AND expires_ms <= ? LIMIT 1", (now_ms,)))
@@ -492,6 +546,15 @@ class PurgeJournal(Command, frozen=True, kw_only=True):
     before: int
 
 
+class CheckDisk(Command, frozen=True, kw_only=True):
+    """The timer wants to know whether the disk takes what is written again."""
+
+
+def _check_disk(work: Work, commands: Sequence[CheckDisk]) -> list[Outcome]:
+    work.tx.run("UPDATE scheme SET version = version WHERE only = 1")
+    return [Outcome() for _ in commands]
+
+
 def _unpark(work: Work, commands: Sequence[Unpark]) -> list[Outcome]:
     return [
         Outcome(note="unparked")
@@ -505,5 +568,9 @@ def _purge_journal(work: Work, commands: Sequence[PurgeJournal]) -> list[Outcome
     return [Outcome(value=outbox.purge(work.tx, command.before)) for command in commands]
 
 
-USE_CASES: Final = (use_case(_unpark, Unpark), use_case(_purge_journal, PurgeJournal))
+USE_CASES: Final = (
+    use_case(_unpark, Unpark),
+    use_case(_purge_journal, PurgeJournal),
+    use_case(_check_disk, CheckDisk),
+)
 """What the engine itself decides, about its own outbox and journal."""

@@ -19,7 +19,10 @@ import msgspec
 from vuka.engine.courier import Delivery
 from vuka.ids import FspId
 from vuka.store import Row, Tx
-from vuka.switch.work import Forward, Header, Inbound, Notice
+from vuka.switch.work import ErrorBody, Forward, Header, Inbound, Notice
+
+TRACE_HEADERS: Final = frozenset(("traceparent", "tracestate", "baggage"))
+"""The trace context: W3C Trace Context and Baggage."""
 
 PURGE_MAX: Final = 2_000
 """Messages that one run of `purge` removes at most: a longer transaction would keep payments waiting."""
@@ -52,6 +55,9 @@ class Wire(Protocol):
     def compose(self, notice: Notice, now_ms: int) -> Composed:
         """Method, headers and body of a notice."""
 
+    def answer_version(self, resource: str, headers: Sequence[Header]) -> str:
+        """The highest version that a request, passed on with these headers, may be answered in."""
+
     def url(self, endpoints: Mapping[str, str], target: Target) -> str:
         """Where it goes. Raises `LookupError` with a sentence where the participant has no such endpoint."""
 
@@ -78,6 +84,8 @@ class Outgoing(msgspec.Struct, frozen=True):
     delivery: Delivery
     target: Target
     at_ms: int
+    error_code: str | None = None
+    """What the hub itself refuses with, where the message says that."""
 
 
 def make_outgoing(
@@ -106,8 +114,38 @@ def make_outgoing(
         deadline_ms=notice.deadline_ms,
         durable=durable,
         target=target,
+        owed_ms=now_ms,
     )
-    return Outgoing(delivery, target, now_ms)
+    return Outgoing(delivery, target, now_ms, notice.body.code if isinstance(notice.body, ErrorBody) else None)
+
+
+def with_trace_of_prepare(tx: Tx, notices: Sequence[Notice]) -> list[Notice]:
+    """Gives what the hub says of transfers by itself, when they expire, the trace context of their prepares.
+
+    Each prepare is in the journal with its headers; where there is no journal nothing is added.
+    """
+    wanted = {each.resource_id for each in notices if _lacks_trace(each)}
+    rows = tx.query_in(
+        """SELECT resource_id, headers FROM message
+           WHERE direction = 'in' AND method = 'POST' AND resource = 'transfers' AND resource_id IN {values}
+           ORDER BY message_id DESC""",
+        sorted(wanted),
+    )
+    # The first message of that id is the last of these rows: it counts.
+    traces = {resource_id: traces_of(msgspec.json.decode(headers, type=list[Header])) for resource_id, headers in rows}
+    return [
+        msgspec.structs.replace(each, trace=traces.get(each.resource_id, ())) if _lacks_trace(each) else each
+        for each in notices
+    ]
+
+
+def _lacks_trace(notice: Notice) -> bool:
+    return notice.resource == "transfers" and not notice.trace and not isinstance(notice.body, Forward)
+
+
+def traces_of(headers: Iterable[Header]) -> tuple[Header, ...]:
+    """The trace context among headers, to pass on."""
+    return tuple((name.lower(), value) for name, value in headers if name.lower() in TRACE_HEADERS)
 
 
 _INSERT_MESSAGE: Final = """INSERT INTO message
@@ -260,7 +298,7 @@ def _write_routed_mark(tx: Tx, mark: Mark, *, journal: bool) -> None:
 
 
 _SELECT_OWED: Final = """SELECT d.message_id, d.participant, d.endpoint, d.parameters, d.deadline_ms, d.attempts,
-    m.method, m.path, m.source, m.destination, m.resource, m.resource_id, m.headers, m.body, m.body_of, b.body
+    m.method, m.path, m.source, m.destination, m.resource, m.resource_id, m.headers, m.body, m.body_of, b.body, m.at_ms
     FROM delivery d
     JOIN message m ON m.message_id = d.message_id
     LEFT JOIN message b ON b.message_id = m.body_of"""
@@ -292,7 +330,7 @@ def load_one(tx: Tx, message_id: int) -> Delivery | None:
 
 def _delivery(row: Row) -> Delivery:
     (message_id, participant, endpoint, parameters, deadline_ms, attempts, method, path, source, destination) = row[:10]
-    (resource, resource_id, headers, body, body_of, shared_body) = row[10:]
+    (resource, resource_id, headers, body, body_of, shared_body, owed_ms) = row[10:]
     return Delivery(
         id=message_id,
         to=participant,
@@ -314,6 +352,7 @@ def _delivery(row: Row) -> Delivery:
             body_of=body_of,
             written=True,
         ),
+        owed_ms=owed_ms,
     )
 
 
@@ -341,6 +380,15 @@ def parked(tx: Tx, *, participant: str | None = None, limit: int = 100) -> list[
         (*parameters, limit),
     )
     return [Parked(*row) for row in rows]
+
+
+def parked_counts(tx: Tx) -> dict[str, int]:
+    """How many messages are parked, by participant."""
+    rows = tx.query(
+        """SELECT participant, COUNT(*) FROM delivery
+           WHERE state <> 'DELIVERED' AND state = 'PARKED' GROUP BY participant"""
+    )
+    return {str(participant): int(count) for participant, count in rows}
 
 
 def unpark(tx: Tx, message_id: int, *, deadline_ms: int, now_ms: int) -> bool:

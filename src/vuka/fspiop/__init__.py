@@ -5,7 +5,8 @@ what leaves is made from them, and the rules of the scheme (`vuka.switch`) see n
 
 - `versions`: the versions of the API and how they are negotiated;
 - `headers`: a request's headers, checked on the way in and made on the way out;
-- `messages`: the bodies, as typed structs; `render`: the bodies the hub makes itself;
+- `messages`: the bodies, as typed structs, with `bulk`, `bulk_transfers`, `fx`, `fx_transfers` and `requests`;
+- `render`: the bodies the hub makes itself;
 - `times`: the two ways in which the wire writes a moment;
 - `ilp`: packets, conditions and fulfilments;
 - `parties`: the path parameters that name a party; `endpoints`: where a participant is called back.

@@ -1,9 +1,9 @@
 """Headers: what a request must carry, what is passed on with it, and what the hub's own messages carry.
 
 `check_request` decides, for every FSPIOP resource, whether a request's headers are in order. The checks, their order,
-codes and texts are the reference's header validation (clients assert which error they get), with two differences: the
-limit on the body's length, which there never fires, does; and a header that may stand once only and stands twice is
-refused, since the next hop might believe the other one.
+codes and texts are the reference's header validation (clients assert which error they get), with these differences: the
+limit on the body's length, which there never fires, does; a body in an encoding is refused, since it is passed on as it
+came; and a header that may stand once only and stands twice is refused, since the next hop might believe the other one.
 
 `forward_headers` passes a participant's headers on so that an end-to-end signature survives: nothing that a signature
 may cover is touched. `hub_headers` makes those of the hub's own messages (FSPIOP API 1.1 §3.2).
@@ -31,29 +31,40 @@ from vuka.fspiop.versions import (
 from vuka.ids import FspId
 
 BODY_MAX: Final = 5_242_880
-"""Bytes in a body: the limit the API documents for Content-Length."""
+"""Bytes in a body: the limit the API documents for Content-Length. A hub may be configured to have another one."""
+
+HEADER_BYTES_MAX: Final = 65_536
+"""Bytes in all names and values together: the limit the API documents (FSPIOP API 1.1 §3.2.1)."""
 
 FSP_ID_MAX: Final = 32
 """Characters in a participant's name (FSPIOP API 1.1 §7.3.16)."""
 
 _NEEDS_ACCEPT: Final = frozenset(("GET", "POST", "DELETE"))
+_JSON: Final = ("/json", "+json")
 
 # The reference's texts; conformance suites look for them.
-_ACCEPT_REQUIRED: Final = "Accept is required"
+# The reference says the first half or, for quotes, the second.
+_ACCEPT_REQUIRED: Final = "Accept is required: /header must have required property 'accept'"
 _ACCEPT_INVALID: Final = "Invalid accept header"
 _ACCEPT_UNSUPPORTED: Final = "The Client requested an unsupported version, see extension list for supported version(s)."
 _CONTENT_TYPE_REQUIRED: Final = "Content-type is required"
 _CONTENT_TYPE_INVALID: Final = "Invalid content-type header"
+# Its framework says the first half, where it comes first, and its header validation the second.
+_MEDIA_TYPE_UNSUPPORTED: Final = "Unsupported Media Type: Invalid content-type header"
+_ENCODING_UNSUPPORTED: Final = "Unsupported Media Type: Invalid content-encoding header"
 _CONTENT_TYPE_UNSUPPORTED: Final = "Client supplied a protocol version which is not supported by the server"
 _DATE_REQUIRED: Final = "Missing required date header"
 _DATE_INVALID: Final = "Invalid date header"
 _SOURCE_INVALID: Final = "Invalid fspiop-source header"
 _PROXY_INVALID: Final = "Invalid fspiop-proxy header"
-_TOO_LARGE: Final = "Payload size is too large"
+TOO_LARGE: Final = "Payload size is too large"
+"""What is said of a body beyond the limit."""
+_HEADERS_TOO_LARGE: Final = f"Headers have more than {HEADER_BYTES_MAX} bytes"
 
 _ONCE: Final = frozenset(
     (
         "accept",
+        "content-encoding",
         "content-length",
         "content-type",
         "date",
@@ -87,6 +98,7 @@ _NEVER_FORWARDED: Final = frozenset(
         "trailer",
         "transfer-encoding",
         "upgrade",
+        "x-api-key",
         "x-client-id",
         "x-forwarded-client-cert",
     )
@@ -110,7 +122,7 @@ class Headers:
     """Lower-case names of the headers that may stand once only and stand more often."""
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Raises `FspiopError` 3101 for a name or a value that HTTP does not allow."""
+        """Raises `FspiopError`: 3104 for more than `HEADER_BYTES_MAX`, 3101 for what HTTP does not allow in them."""
         self.pairs = tuple(pairs)
         self._values: dict[str, str] = {}
         repeated: list[str] = []
@@ -121,12 +133,15 @@ class Headers:
             elif key in _ONCE:
                 repeated.append(key)
         self.repeated = tuple(repeated)
-        if not _is_clean(self.pairs):
+        names, values = "".join([name for name, _ in self.pairs]), "".join([value for _, value in self.pairs])
+        if len(names) + len(values) > HEADER_BYTES_MAX:
+            raise FspiopError(ErrorCode.TOO_LARGE_PAYLOAD, _HEADERS_TOO_LARGE)
+        if not _is_clean(names, values):
             raise _unclean(self.pairs)
 
     @classmethod
     def from_asgi(cls, raw: Iterable[tuple[bytes, bytes]]) -> Headers:
-        """The headers of an ASGI scope. Raises `FspiopError` 3101 for bytes that HTTP does not allow in them."""
+        """The headers of an ASGI scope. Raises `FspiopError` as the constructor does."""
         # Latin-1 never fails, and what it makes of bytes beyond ASCII is refused with the rest.
         return cls([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
 
@@ -144,18 +159,15 @@ class Headers:
         return f"Headers({', '.join(name for name, _ in self.pairs)})"
 
 
-def _is_clean(pairs: Sequence[tuple[str, str]]) -> bool:
-    """Whether all names and values are what HTTP allows: one look at all of them together."""
-    try:
-        names = "".join([name for name, _ in pairs]).encode("ascii")
-        values = "".join([value for _, value in pairs]).encode("ascii")
-    except UnicodeEncodeError:
+def _is_clean(names: str, values: str) -> bool:
+    """Whether names and values, joined, are what HTTP allows: one look at all of them together."""
+    if not (names.isascii() and values.isascii()):
         return False
-    return not names.translate(None, _NAME_BYTES) and not values.translate(None, _VALUE_BYTES)
+    return not names.encode().translate(None, _NAME_BYTES) and not values.encode().translate(None, _VALUE_BYTES)
 
 
 def _unclean(pairs: Sequence[tuple[str, str]]) -> FspiopError:
-    culprit = next((name for name, value in pairs if not _is_clean(((name, value),))), "")
+    culprit = next((name for name, value in pairs if not _is_clean(name, value)), "")
     shown = culprit.encode("ascii", "backslashreplace").decode("ascii")
     return FspiopError(ErrorCode.MALFORMED_SYNTAX, f"Invalid characters in header {shown!r}")
 
@@ -186,12 +198,14 @@ def check_request(
     trusted_client_id: str | None,
     supported: Supported = SUPPORTED,
     destination_required: bool = False,
+    body_bytes_max: int = BODY_MAX,
 ) -> RequestHeaders:
     """Decides whether a request's headers are in order; raises `FspiopError` for the first that is not.
 
     ``method`` is in upper case, ``resource`` the first segment of the path. ``trusted_client_id`` is who the caller is
     by its certificate or token, `None` where nobody has established that. ``destination_required`` is for the
-    requests whose destination the hub does not find out itself (``POST /quotes``).
+    requests whose destination the hub does not find out itself (``POST /quotes``). ``body_bytes_max`` is the largest
+    body that the hub reads.
     """
     get = headers.get
     if headers.repeated:
@@ -221,16 +235,19 @@ def check_request(
 
     length = get("content-length")
     if length is not None:
-        _check_length(length)
+        _check_length(length, body_bytes_max)
 
     content_type_text = get("content-type")
     if content_type_text is None:
         raise FspiopError(ErrorCode.MISSING_ELEMENT, _CONTENT_TYPE_REQUIRED)
     content = parse_content_type(resource, content_type_text, supported)
     if content is None:
-        raise FspiopError(ErrorCode.MALFORMED_SYNTAX, _CONTENT_TYPE_INVALID)
+        is_json = content_type_text.partition(";")[0].strip().lower().endswith(_JSON)
+        raise FspiopError(ErrorCode.MALFORMED_SYNTAX, _CONTENT_TYPE_INVALID if is_json else _MEDIA_TYPE_UNSUPPORTED)
     if content.version is None:
         raise _unacceptable(_CONTENT_TYPE_UNSUPPORTED, resource, supported)
+    if (get("content-encoding") or "identity").lower() != "identity":
+        raise FspiopError(ErrorCode.MALFORMED_SYNTAX, _ENCODING_UNSUPPORTED)
 
     if source is None:
         raise FspiopError(ErrorCode.MISSING_ELEMENT, "/header must have required property 'fspiop-source'")
@@ -263,11 +280,11 @@ def _check_identity(client_id: str, source: str | None, proxy: str | None) -> No
         raise FspiopError(ErrorCode.VALIDATION_ERROR, _SOURCE_INVALID)
 
 
-def _check_length(text: str) -> None:
+def _check_length(text: str, body_bytes_max: int) -> None:
     if not text.isdigit() or len(text) > 19:
         raise FspiopError(ErrorCode.MALFORMED_SYNTAX, "Invalid content-length header")
-    if int(text) > BODY_MAX:
-        raise FspiopError(ErrorCode.TOO_LARGE_PAYLOAD, _TOO_LARGE)
+    if int(text) > body_bytes_max:
+        raise FspiopError(ErrorCode.TOO_LARGE_PAYLOAD, TOO_LARGE)
 
 
 def _unacceptable(text: str, resource: str, supported: Supported) -> FspiopError:
@@ -328,6 +345,7 @@ def hub_headers(
     now_ms: int,
     traceparent: str | None = None,
     tracestate: str | None = None,
+    baggage: str | None = None,
     dialect: Dialect = Dialect.FSPIOP,
 ) -> list[tuple[str, str]]:
     """The headers of a message the hub makes itself, unsigned.
@@ -350,4 +368,6 @@ def hub_headers(
         made.append(("traceparent", traceparent))
     if tracestate:
         made.append(("tracestate", tracestate))
+    if baggage:
+        made.append(("baggage", baggage))
     return made

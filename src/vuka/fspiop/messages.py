@@ -4,7 +4,7 @@ Each object is declared once, with all the properties of the newest version. Wha
 beside the property: a `Rule` may change with the version (identifiers), a property may exist only `Since` one. From
 that, `decode` derives the exact type of each version and keeps it. The declarations follow the published OpenAPI
 files of 1.0, 1.1 and 2.0, and a test compares them property by property; FSPIOP API 1.1 §7 gives the meaning.
-Two places where the files cannot be followed to the letter are marked where they stand.
+The places where the files cannot be followed to the letter are marked where they stand.
 
 Speed decides the form: lengths, enumerations and shapes are checked by msgspec while it parses; patterns, which would
 be most of the cost there, are checked after it, once for each object, by the cheapest test that decides the same.
@@ -23,7 +23,8 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import or_
 from typing import (
     Annotated,
     Any,
@@ -31,6 +32,7 @@ from typing import (
     Final,
     Literal,
     TypeAlias,
+    TypeGuard,
     TypeVar,
     Union,
     get_args,
@@ -43,7 +45,6 @@ from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
 from vuka.errors import ErrorCode, FspiopError
-from vuka.fspiop.headers import BODY_MAX
 from vuka.fspiop.times import is_date, parse_datetime, parse_datetime_ms
 from vuka.fspiop.versions import Version
 from vuka.money import CURRENCIES, Amount, AmountError
@@ -74,7 +75,8 @@ class Since:
     version: Version
 
 
-def _matches(pattern: str) -> Check:
+def matches(pattern: str) -> Check:
+    """The test whether a text is, as a whole, of a pattern."""
     return re.compile(pattern, re.ASCII).fullmatch
 
 
@@ -111,30 +113,30 @@ _UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[%s][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-
 
 CORRELATION_ID: Final = Rule(
     "be a lower-case UUID, or from version 2.0 on an upper-case ULID",
-    _matches(_UUID % "1-7" + "|[0-9A-HJKMNP-TV-Z]{26}"),
-    until_2_0=_matches(_UUID % "1-5"),
+    matches(_UUID % "1-7" + "|[0-9A-HJKMNP-TV-Z]{26}"),
+    until_2_0=matches(_UUID % "1-5"),
 )
 AMOUNT: Final = Rule(
     "be an amount: digits, then at most 4 decimals, no zeros that could be left out",
-    _matches(r"(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{0,3}[1-9])?"),
+    matches(r"(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{0,3}[1-9])?"),
 )
-CURRENCY: Final = Rule("be a currency code of the API", CURRENCIES.__contains__)
+CURRENCY: Final = Rule("be equal to one of the allowed values", CURRENCIES.__contains__)
 DATE_TIME: Final = Rule("be a date and time as 2016-05-24T08:38:08.699-04:00", parse_datetime)
 DATE: Final = Rule("be a date as 1966-06-16", is_date)
 BINARY: Final = Rule("be base64url", _is_binary)
-BINARY_32: Final = Rule("be 32 bytes in base64url: 43 characters", _matches("[A-Za-z0-9_-]{43}"))
+BINARY_32: Final = Rule("be 32 bytes in base64url: 43 characters", matches("[A-Za-z0-9_-]{43}"))
 NAME: Final = Rule("be a name: letters, marks, digits and .,'- of any script, not blank", _is_name)
-ERROR_CODE: Final = Rule("be four digits, the first not 0", _matches("[1-9][0-9]{3}"))
-MERCHANT_CODE: Final = Rule("be 1 to 4 digits", _matches("[0-9]{1,4}"))
-BALANCE_OF_PAYMENTS: Final = Rule("be three digits, the first not 0", _matches("[1-9][0-9]{2}"))
-SUB_SCENARIO: Final = Rule("be 1 to 32 of A to Z and _", _matches("[A-Z_]{1,32}"))
+ERROR_CODE: Final = Rule("be four digits, the first not 0", matches("[1-9][0-9]{3}"))
+MERCHANT_CODE: Final = Rule("be 1 to 4 digits", matches("[0-9]{1,4}"))
+BALANCE_OF_PAYMENTS: Final = Rule("be three digits, the first not 0", matches("[1-9][0-9]{2}"))
+SUB_SCENARIO: Final = Rule("be 1 to 32 of A to Z and _", matches("[A-Z_]{1,32}"))
 LATITUDE: Final = Rule(
     "be a latitude: degrees from -90 to 90, at most 6 decimals",
-    _matches(r"[+-]?(?:90(?:\.0{1,6})?|(?:[0-9]|[1-8][0-9])(?:\.[0-9]{1,6})?)"),
+    matches(r"[+-]?(?:90(?:\.0{1,6})?|(?:[0-9]|[1-8][0-9])(?:\.[0-9]{1,6})?)"),
 )
 LONGITUDE: Final = Rule(
     "be a longitude: degrees from -180 to 180, at most 6 decimals",
-    _matches(r"[+-]?(?:180(?:\.0{1,6})?|(?:[0-9]|[1-9][0-9]|1[0-7][0-9])(?:\.[0-9]{1,6})?)"),
+    matches(r"[+-]?(?:180(?:\.0{1,6})?|(?:[0-9]|[1-9][0-9]|1[0-7][0-9])(?:\.[0-9]{1,6})?)"),
 )
 
 CorrelationId: TypeAlias = Annotated[str, CORRELATION_ID]
@@ -288,7 +290,29 @@ class TransactionType(Message, frozen=True, kw_only=True):
     balance_of_payments: Annotated[str, BALANCE_OF_PAYMENTS] | None = None
 
 
+class Transaction(Message, frozen=True, kw_only=True):
+    """What payer and payee have agreed on: no body, but what an ILP packet carries (FSPIOP API 1.1 §7.4.17)."""
+
+    transaction_id: CorrelationId
+    quote_id: CorrelationId
+    payee: Party
+    payer: Party
+    amount: Money
+    payee_receive_amount: Annotated[Money | None, _V2_0] = None
+    converter: Annotated[CurrencyConverter | None, _V2_0] = None
+    currency_conversion: Annotated[FxRate | None, _V2_0] = None
+    transaction_type: TransactionType
+    note: Text128 | None = None
+    extension_list: ExtensionList | None = None
+
+
 # --- bodies, FSPIOP API 1.1 §6 ---
+
+
+class ErrorInformationResponse(Message, frozen=True, kw_only=True):
+    """The body of an answer that refuses, as the files have it: the hub itself always says what is wrong."""
+
+    error_information: ErrorInformation | None = None
 
 
 class ErrorInformationObject(Message, frozen=True, kw_only=True):
@@ -501,15 +525,31 @@ def _read(annotation: Any, version: Version) -> tuple[Any, list[Meta], list[Rule
             rules += [mark for mark in marks if isinstance(mark, Rule)]
             since = next((mark for mark in marks if isinstance(mark, Since)), since)
         elif origin in (Union, types.UnionType):
-            (annotation,) = (part for part in get_args(annotation) if part is not type(None))
+            annotation = _alternatives(annotation, version)
+            if get_origin(annotation) in (Union, types.UnionType):
+                return annotation, metas, rules, since, many
         elif origin is tuple:
             element, inner_metas, inner_rules, _, _ = _read(get_args(annotation)[0], version)
             checked: Any = Annotated[element, *inner_metas] if inner_metas else element
             return tuple.__class_getitem__((checked, ...)), metas, rules + inner_rules, since, True
-        elif isinstance(annotation, type) and issubclass(annotation, Message):
+        elif _is_message(annotation):
             return _version_type(annotation, version), metas, rules, since, many
         else:
             return annotation, metas, rules, since, many
+
+
+def _alternatives(annotation: Any, version: Version) -> Any:
+    """What remains of a choice in one version: without ``None``, and without objects that it does not know."""
+    parts = [part for part in get_args(annotation) if part is not type(None)]
+    known = [part for part in parts if not _is_message(part) or version >= part.SINCE]
+    if len(known) > 1:
+        return reduce(or_, [_version_type(part, version) if _is_message(part) else part for part in known])
+    # None is known only where the whole property is of a newer version.
+    return (known or parts)[0]
+
+
+def _is_message(annotation: object) -> TypeGuard[type[Message]]:
+    return isinstance(annotation, type) and issubclass(annotation, Message)
 
 
 def _post_init(checks: tuple[_Check, ...], unknown: tuple[str, ...]) -> Callable[[Message], None]:
@@ -538,6 +578,12 @@ def _decoder(message: type[Message], version: Version) -> msgspec.json.Decoder[M
 
 # --- reading and writing ---
 
+NESTING_MAX: Final = 32
+"""Objects and lists that may stand in one another. The API itself needs 7."""
+
+_NO_JSON: Final = "The body is not valid JSON in UTF-8"
+_NESTED: Final = f"The body is nested more than {NESTING_MAX} deep"
+
 _ANY: Final = msgspec.json.Decoder[Any]()
 _LOSSLESS: Final = msgspec.json.Decoder(Any, float_hook=Decimal)
 _ENCODER: Final = msgspec.json.Encoder(order="sorted", decimal_format="number")
@@ -548,23 +594,24 @@ _SPACES: Final = b" \t\r\n"
 def decode(message: type[M], version: Version, body: bytes) -> M:
     """The checked message of a body. ``version`` is that of its Content-Type.
 
-    Raises `FspiopError`: 3104 for a body over `BODY_MAX`, 3101 for what is not JSON (or has a property twice, which two
-    readers could read differently) or has another type, 3102 for a missing property, 3103 for one too many, 3100 for
-    any other breach of the schema. The first error found is the one reported.
+    Raises `FspiopError`: 3101 for what is not JSON (or has a property twice, which two readers could read differently),
+    is nested deeper than `NESTING_MAX` or has another type, 3102 for a missing property, 3103 for one too many, 3100
+    for any other breach of the schema. The first error found is the one reported. Whoever reads the body limits its
+    length.
     """
-    if len(body) > BODY_MAX:
-        raise FspiopError(ErrorCode.TOO_LARGE_PAYLOAD, "Payload size is too large")
     if not body:
         raise FspiopError(ErrorCode.MISSING_ELEMENT, "The request has no body")
     try:
         decoded = _decoder(message, version).decode(body)
-        _refuse_repeated(body)
+        parsed = _ANY.decode(body)
+        _refuse_nested(body, parsed)
+        _refuse_repeated(body, parsed)
     except msgspec.ValidationError as error:
         raise _refusal(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise FspiopError(ErrorCode.MALFORMED_SYNTAX, "The body is not valid JSON in UTF-8") from None
+        raise FspiopError(ErrorCode.MALFORMED_SYNTAX, _NO_JSON) from None
     except RecursionError:
-        raise FspiopError(ErrorCode.MALFORMED_SYNTAX, "The body is nested too deeply") from None
+        raise FspiopError(ErrorCode.MALFORMED_SYNTAX, _NESTED) from None
     return decoded  # type: ignore[return-value]
 
 
@@ -584,13 +631,30 @@ def body_hash(body: bytes) -> bytes:
     try:
         canonical = _ENCODER.encode(_LOSSLESS.decode(body))
     except (msgspec.DecodeError, UnicodeError, ValueError, ArithmeticError):
-        raise FspiopError(ErrorCode.MALFORMED_SYNTAX, "The body is not valid JSON in UTF-8") from None
+        raise FspiopError(ErrorCode.MALFORMED_SYNTAX, _NO_JSON) from None
     except RecursionError:
-        raise FspiopError(ErrorCode.MALFORMED_SYNTAX, "The body is nested too deeply") from None
+        raise FspiopError(ErrorCode.MALFORMED_SYNTAX, _NESTED) from None
     return hashlib.sha256(canonical).digest()
 
 
-def _refuse_repeated(body: bytes) -> None:
+def _refuse_nested(body: bytes, parsed: object) -> None:
+    """Raises `FspiopError` 3101 where objects and lists stand deeper in one another than `NESTING_MAX`.
+
+    What no version of the API knows is passed on unread, and whoever reads it must not run out of stack.
+    """
+    if body.count(b"{") + body.count(b"[") <= NESTING_MAX:
+        return
+    level = [parsed]
+    for _ in range(NESTING_MAX):
+        inner = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        level = [content for each in inner for content in each]
+        if not level:
+            return
+    if any(isinstance(each, dict | list) for each in level):
+        raise FspiopError(ErrorCode.MALFORMED_SYNTAX, _NESTED)
+
+
+def _refuse_repeated(body: bytes, parsed: object) -> None:
     """Raises `FspiopError` 3101 where an object has a property twice.
 
     A body is passed on byte for byte, so a reader that takes the first of two amounts must not meet one that takes the
@@ -598,13 +662,13 @@ def _refuse_repeated(body: bytes) -> None:
     out of the comparison on both sides, which no repeated property can survive either: it has its quotes and colon.
     Only bodies that escape otherwise than we do are read once more, slowly.
     """
-    written = _COMPACT.encode(_ANY.decode(body))
+    written = _COMPACT.encode(parsed)
     if written == body or written.translate(None, _SPACES) == body.translate(None, _SPACES):
         return
     try:
         json.loads(body, object_pairs_hook=_unrepeated, parse_int=str, parse_float=str)
     except ValueError:
-        raise FspiopError(ErrorCode.MALFORMED_SYNTAX, "The body is not valid JSON in UTF-8") from None
+        raise FspiopError(ErrorCode.MALFORMED_SYNTAX, _NO_JSON) from None
 
 
 def _unrepeated(pairs: list[tuple[str, Any]]) -> None:
@@ -639,7 +703,10 @@ def _refusal(error: msgspec.ValidationError) -> FspiopError:
         return FspiopError(ErrorCode.TOO_MANY_ELEMENTS, f"{path} must NOT have additional property '{match[1]}'")
     if match := _LENGTH.fullmatch(reason):
         return FspiopError(ErrorCode.VALIDATION_ERROR, f"{path} must have length {match[2]}")
-    if match := _TYPE.fullmatch(reason):
+    if (match := _TYPE.fullmatch(reason)) and match.groups() == ("str", "null"):
+        # The reference's validation reads null as an empty text, which no text of the API may be.
+        return FspiopError(ErrorCode.VALIDATION_ERROR, f"{path} must not be null")
+    if match:
         return FspiopError(ErrorCode.MALFORMED_SYNTAX, f"{path} must be {_JSON_TYPES.get(match[1], match[1])}")
     if reason.startswith("Invalid enum value"):
         return FspiopError(ErrorCode.VALIDATION_ERROR, f"{path} must be equal to one of the allowed values")

@@ -55,14 +55,18 @@ class OnboardingError(RuntimeError):
 class Operator:
     """An operator at work on a hub's administrative API."""
 
-    def __init__(self, client: HttpClient, url: str) -> None:
+    def __init__(self, client: HttpClient, url: str, *, token: str = "") -> None:
         self._client = client
         self.url = url
+        self.token = token
+        """What it shows to a hub that asks who operates it."""
 
     async def call(self, method: str, path: str, body: object | None = None) -> tuple[int, Any]:
         """One request: the status and the decoded body, None where there is none."""
         encoded = None if body is None else msgspec.json.encode(body)
-        headers = (("Content-Type", "application/json"),)
+        headers = [("Content-Type", "application/json")]
+        if self.token:
+            headers.append(("Authorization", f"Bearer {self.token}"))
         answer = await self._client.send(Request(method, self.url + path, headers, encoded))
         return answer.status, msgspec.json.decode(answer.body) if answer.body else None
 

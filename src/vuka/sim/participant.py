@@ -214,8 +214,11 @@ class Participant:
         clears_unquoted: bool = False,
         history_max: int | None = None,
         outcomes: Outcomes | None = None,
+        token: str = "",
     ) -> None:
         self.name = name
+        self.token = token
+        """What it shows to a hub that asks who calls; empty: nothing."""
         self.currencies = tuple(currencies)
         self.hub_url = hub_url
         self.version = version
@@ -556,6 +559,8 @@ class Participant:
             uri=path,
             now_ms=now_ms(),
         )
+        if self.token:
+            headers.append(("Authorization", f"Bearer {self.token}"))
         encoded = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
         request = Request(method, self.hub_url + path, headers, encoded)
         wait_seconds = self.retry_first_seconds

@@ -112,7 +112,7 @@ class Directory(msgspec.Struct, frozen=True):
     open_window_id: int
     """The settlement window that a transfer committed now belongs to."""
     credentials: dict[bytes, Credential] = msgspec.field(default_factory=dict)
-    """By the SHA-256 of the secret."""
+    """By the SHA-256 of the secret, or of what identifies the certificate."""
     oracles: tuple[Oracle, ...] = ()
     """Those that are active, in the order in which they were added."""
     rule_sets: dict[str, RuleSet] = msgspec.field(default_factory=dict)

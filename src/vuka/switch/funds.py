@@ -33,6 +33,7 @@ from vuka.switch.records import (
     insert_changes,
     insert_records,
     load_records,
+    note_end,
     update_records,
 )
 from vuka.switch.work import Command, Outcome, Work
@@ -179,6 +180,7 @@ def _conclude(work: Work, command: CommitFundsOut | AbortFundsOut) -> Outcome:
     record.state = wanted
     record.completed_ms = work.now_ms
     update_records(work, [record])
+    note_end(work, record)
     through = State.RECEIVED_FULFIL if commits else State.RECEIVED_ERROR
     insert_changes(work, end_changes(record, through, wanted, command.reason, work.now_ms))
     _liquidity_changed(work, command.name, account)

@@ -46,7 +46,7 @@ def balances(work: Work, accounts: Iterable[Account]) -> dict[int, LedgerAccount
 def rebalance(work: Work, cause: bytes, participant: Participant, currency: str) -> None:
     """Grants or takes back headroom after the participant's liquidity or net debit cap has changed.
 
-    ``cause`` names the change (16 bytes): the same cause never moves headroom twice.
+    ``cause`` names the change (16 bytes), and no other: a cause that was used before is a defect, and is refused.
     """
     position = participant.account(currency, POSITION)
     headroom = participant.account(currency, HEADROOM)
@@ -66,7 +66,9 @@ def rebalance(work: Work, cause: bytes, participant: Participant, currency: str)
             amount=difference,
             currency=currency,
         )
-        create_or_raise(work, [grant])
+        status = work.ledger.create_transfers([grant])[0].status
+        if status is not CreateTransferStatus.created:
+            raise LedgerRefusedError(f"the ledger refused to grant headroom: {status.name}")
     elif difference < 0:
         recall = chart.recall_headroom(
             cause,
@@ -115,10 +117,13 @@ def recall_shortfalls(work: Work) -> None:
 
 
 def _moved(work: Work, recalls: Sequence[Transfer]) -> dict[int, int]:
-    """Runs recalls and says how much each took: nothing, where the position has nothing free."""
+    """Runs recalls and says how much each took: nothing, where the position has nothing free.
+
+    Each is new, so one that the ledger has already is a defect: to take it for done would leave headroom behind.
+    """
     wanted: list[int] = []
     for transfer, result in zip(recalls, work.ledger.create_transfers(recalls), strict=True):
-        if result.status in (CreateTransferStatus.created, CreateTransferStatus.exists):
+        if result.status is CreateTransferStatus.created:
             wanted.append(transfer.id)
         elif result.status is not CreateTransferStatus.exceeds_credits:
             raise LedgerRefusedError(f"the ledger refused to take back headroom: {result.status.name}")

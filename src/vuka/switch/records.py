@@ -14,7 +14,7 @@ import msgspec
 
 from vuka.ids import FspId, TransferId
 from vuka.money import Currency
-from vuka.switch.work import Work
+from vuka.switch.work import Ended, Work
 
 
 class State(StrEnum):
@@ -131,6 +131,8 @@ def insert_records(work: Work, records: Sequence[Record]) -> None:
     work.tx.run_many(_INSERT, [msgspec.structs.astuple(record) for record in records])
     changes: list[tuple[int, int, str, str | None, int]] = []
     for record in records:
+        if record.state in FINAL_STATES:
+            note_end(work, record)
         if record.state is not State.INVALID:
             changes.append((record.transfer_seq, _STEP_PREPARE, "RECEIVED_PREPARE", None, record.created_ms))
         reason = record.error_description if record.state is not State.RESERVED else None
@@ -158,6 +160,11 @@ def update_records(work: Work, records: Sequence[Record]) -> None:
             for record in records
         ],
     )
+
+
+def note_end(work: Work, record: Record) -> None:
+    """Says that this batch has ended a transfer: once for each, when it takes its final state."""
+    work.ended.append(Ended(record.wire_id, record.kind, record.state.name, record.payer_fsp, record.created_ms))
 
 
 Change: TypeAlias = tuple[int, int, str, str | None, int]

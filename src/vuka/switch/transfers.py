@@ -38,6 +38,7 @@ from vuka.switch.records import (
     insert_changes,
     insert_records,
     load_records,
+    note_end,
     to_record,
     update_records,
 )
@@ -312,6 +313,7 @@ class _Ending:
             record.error_code, record.error_description = error.code, error.description
         self.history += end_changes(record, through, state, error.description if error else None, work.now_ms)
         self.change(record)
+        note_end(work, record)
 
     def write(self, work: Work) -> None:
         """Ledger first: a record never says what the ledger has refused."""

@@ -13,7 +13,7 @@ from vuka.errors import ErrorCode, FspiopError
 from vuka.ids import FspId
 from vuka.switch.work import Action, Command, ErrorBody, Header, Notice, Outcome, Work
 
-RESOURCES: Final = frozenset(("parties", "participants", "quotes"))
+RESOURCES: Final = frozenset(("parties", "participants", "quotes", "bulkQuotes", "fxQuotes"))
 METHODS: Final = frozenset(("GET", "POST"))
 
 
@@ -28,6 +28,7 @@ class ReportUndelivered(Command, frozen=True, kw_only=True):
     """Who could not be reached."""
     reason: str
     version: str
+    """The highest that the request's Accept allows: in what its sender is told."""
     trace: tuple[Header, ...] = ()
 
 

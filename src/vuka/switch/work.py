@@ -118,6 +118,8 @@ class Notice(msgspec.Struct, frozen=True):
     version: str = "2.0"
     """The version a message made by the hub is written in. A forwarded one keeps its own."""
     trace: tuple[Header, ...] = ()
+    headers: tuple[Header, ...] = ()
+    """Headers to add, each replacing those of its name: what a rule of the scheme has a forwarded message carry."""
 
     @property
     def resource_id(self) -> str:
@@ -144,10 +146,21 @@ class Outcome(msgspec.Struct, frozen=True):
 ACCEPTED: Final = Outcome()
 
 
+class Ended(msgspec.Struct, frozen=True):
+    """A transfer that came to its end: for whoever watches the hub, nothing is decided by it."""
+
+    wire_id: str
+    kind: str
+    state: str
+    payer_fsp: FspId
+    began_ms: int
+    """When its prepare came, UTC milliseconds."""
+
+
 class Work:
     """One batch at work: a transaction, the ledger in it, the time, and what it has decided so far."""
 
-    __slots__ = ("_directory", "_load_directory", "_next_id", "ledger", "notices", "now_ms", "scheme", "tx")
+    __slots__ = ("_directory", "_load_directory", "_next_id", "ended", "ledger", "notices", "now_ms", "scheme", "tx")
 
     def __init__(
         self,
@@ -164,6 +177,7 @@ class Work:
         self.now_ms = now_ms
         self.scheme = scheme
         self.notices: list[Notice] = []
+        self.ended: list[Ended] = []
         self._next_id = next_id
         self._load_directory = load_directory
         self._directory: Directory | None = None

@@ -220,6 +220,8 @@ quote: Final = Table(
     Column("error_code", Text),
     Column("created_ms", Int64, nullable=False),
     Column("answered_ms", Int64),
+    Column("rerouted_fsp", Text, comment="Who was asked instead of `payee_fsp`, by a rule of the scheme."),
+    Column("added_headers", Text, comment="What that rule added: a JSON array of [name, value]."),
 )
 Index("uq_quote_quote_id", quote.c.quote_id, unique=True)
 Index(
@@ -227,6 +229,39 @@ Index(
     quote.c.condition,
     sqlite_where=text("condition IS NOT NULL"),
     postgresql_where=text("condition IS NOT NULL"),
+)
+
+fx_quote: Final = Table(
+    "fx_quote",
+    metadata,
+    Column("fx_quote_seq", Int64, primary_key=True),
+    Column("conversion_request_id", Id128, nullable=False),
+    Column("wire_id", Text, nullable=False, comment="The id as the initiator wrote it."),
+    Column("conversion_id", Text, nullable=False),
+    Column("determining_transfer_id", Text),
+    Column("initiating_fsp", Text, nullable=False),
+    Column("counter_party_fsp", Text, nullable=False, comment="The FXP."),
+    Column("source_currency", Text, nullable=False),
+    Column("source_amount", Int64, comment="None: the FXP is to say it."),
+    Column("target_currency", Text, nullable=False),
+    Column("target_amount", Int64, comment="None: the FXP is to say it."),
+    Column("amount_type", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("request_hash", LargeBinary(32), nullable=False),
+    Column("response_hash", LargeBinary(32)),
+    Column("condition", Text),
+    Column("error_code", Text),
+    Column("created_ms", Int64, nullable=False),
+    Column("answered_ms", Int64),
+    Column("rerouted_fsp", Text, comment="Who was asked instead of `counter_party_fsp`, by a rule of the scheme."),
+    Column("added_headers", Text, comment="What that rule added: a JSON array of [name, value]."),
+)
+Index("uq_fx_quote_conversion_request_id", fx_quote.c.conversion_request_id, unique=True)
+Index(
+    "ix_fx_quote_determining_transfer_id",
+    fx_quote.c.determining_transfer_id,
+    sqlite_where=text("determining_transfer_id IS NOT NULL"),
+    postgresql_where=text("determining_transfer_id IS NOT NULL"),
 )
 
 transfer: Final = Table(

@@ -1,0 +1,228 @@
+"""Who may do what on the operators' API.
+
+Every route needs a role, by one table. A request shows a bearer token; the token's credential names the operator and
+its roles (`vuka.switch.access`). Nobody known is 401; somebody known who may not is 403; both say so with the generic
+client error 3000. What an operator changes is logged with its name, and kept in the records that have a place for it.
+
+Where authentication is not required anybody may do anything, which `access_warnings` says aloud; a valid token still
+names who did it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+import msgspec
+import structlog
+from starlette.requests import Request
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vuka.api.hub import Hub
+from vuka.api.identity import BEARER, bearer_token, find, not_authenticated, secret_digest
+from vuka.config import Config
+from vuka.errors import ErrorCode, FspiopError
+from vuka.fspiop.render import error_body
+from vuka.switch.access import CredentialKind, Role, allows, living_admins
+from vuka.switch.directory import Directory
+
+log: Final = structlog.get_logger("vuka.access")
+
+EVERYBODY: Final = None
+"""Needs no role: not even a token."""
+
+_READ: Final = {"GET": Role.READ}
+
+NEEDED_ROLES: Final[Mapping[str, Mapping[str, Role | None]]] = {
+    "/health": {"GET": EVERYBODY},
+    "/metrics": _READ,
+    "/enums": _READ,
+    # Who takes part.
+    "/participants": {"GET": Role.READ, "POST": Role.OPERATE},
+    "/participants/{name}": {"GET": Role.READ, "PUT": Role.OPERATE},
+    "/participants/{name}/accounts": {"GET": Role.READ, "POST": Role.OPERATE},
+    "/participants/{name}/endpoints": {"GET": Role.READ, "POST": Role.OPERATE},
+    "/participants/{name}/version": {"PUT": Role.OPERATE},
+    # How far it may go, and its money.
+    "/participants/limits": _READ,
+    "/participants/{name}/limits": {"GET": Role.READ, "PUT": Role.FINANCE},
+    "/participants/{name}/initialPositionAndLimits": {"POST": Role.FINANCE},
+    "/participants/{name}/positions": _READ,
+    "/participants/{name}/accounts/{id}": {"PUT": Role.OPERATE, "POST": Role.FINANCE},
+    "/participants/{name}/accounts/{id}/transfers/{transferId}": {"PUT": Role.FINANCE},
+    # The scheme.
+    "/settlementModels": _READ,
+    "/settlementModels/{name}": _READ,
+    "/ledgerAccountTypes": _READ,
+    "/transfers/{transferId}": _READ,
+    # Who serves which party: by the oracles that the hub asks, and by its own.
+    "/oracles": {"GET": Role.READ, "POST": Role.OPERATE},
+    "/oracles/health": _READ,
+    "/oracles/{ID}": {"PUT": Role.OPERATE, "DELETE": Role.OPERATE},
+    "/oracle/parties": {"GET": Role.READ, "POST": Role.OPERATE, "DELETE": Role.OPERATE},
+    "/oracle/health": _READ,
+    "/oracle/participants": {"POST": Role.OPERATE},
+    "/oracle/participants/{party:path}": {
+        "GET": Role.READ,
+        "POST": Role.OPERATE,
+        "PUT": Role.OPERATE,
+        "DELETE": Role.OPERATE,
+    },
+    "/rules/quotes": {"GET": Role.READ, "PUT": Role.OPERATE},
+    "/rules/quotes/history": _READ,
+    "/rules/quotes/try": {"POST": Role.READ},
+    # What the hub owes.
+    "/messages/parked": _READ,
+    "/messages/queues": _READ,
+    "/messages/{message_id:int}/resend": {"POST": Role.OPERATE},
+    # Who may do what.
+    "/credentials": {"GET": Role.READ, "POST": Role.ADMIN},
+    "/credentials/{id}": {"DELETE": Role.ADMIN},
+}
+"""By path, as its route is declared, and method: the role that it takes. What is not here is for admins alone."""
+
+
+class Operator(msgspec.Struct, frozen=True):
+    """Who operates the hub in a request."""
+
+    name: str
+    roles: frozenset[str]
+
+
+ANYBODY: Final = Operator("operator", frozenset((Role.ADMIN.value,)))
+"""Whoever it is, where the hub does not ask."""
+
+_OPERATOR: Final = "vuka.operator"
+
+
+def operator_name(request: Request) -> str:
+    """Who makes a request, for the records."""
+    operator = request.scope.get(_OPERATOR, ANYBODY)
+    return operator.name if isinstance(operator, Operator) else ANYBODY.name
+
+
+def needed_role(path: str, method: str) -> Role | None:
+    """The role that a route takes, `EVERYBODY` where it takes none."""
+    methods = NEEDED_ROLES.get(path, {})
+    return methods.get("GET" if method == "HEAD" else method, Role.ADMIN)
+
+
+class OperatorAccess:
+    """The middleware that lets operators in, or not."""
+
+    def __init__(self, app: ASGIApp, hub: Hub) -> None:
+        self._app = app
+        self._hub = hub
+        self._required = hub.config.operators_api.requires_authentication
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            operator = self._let_in(scope)
+        except FspiopError as refusal:
+            await _refuse(refusal, send)
+            return
+        scope[_OPERATOR] = operator
+        if scope["method"] in ("GET", "HEAD"):
+            await self._app(scope, receive, send)
+            return
+        await self._recorded(operator, scope, receive, send)
+
+    def _let_in(self, scope: Scope) -> Operator:
+        """Who it is, if it may. Raises `FspiopError` 3000 with status 401 or 403."""
+        tokens = [value for name, value in scope["headers"] if name == b"authorization"]
+        known = self._operator(tokens[0].decode("latin-1")) if len(tokens) == 1 else None
+        if not self._required:
+            _refuse_other_sites(scope)
+            return known or ANYBODY
+        method, path = scope["method"], _declared_path(scope)
+        needed = Role.READ if path is None else needed_role(path, method)
+        if needed is EVERYBODY:
+            return known or ANYBODY
+        if known is None:
+            log.info("nobody known is refused", method=method, path=scope["path"], shown_any=bool(tokens))
+            raise not_authenticated(shown_any=bool(tokens))
+        if not allows(known.roles, needed):
+            log.info("an operator is refused", operator=known.name, method=method, path=scope["path"], needed=needed)
+            detail = f"this takes the role {needed}; {known.name} has {', '.join(sorted(known.roles))}"
+            authenticate = f'{BEARER}, error="insufficient_scope", scope="{needed}"'
+            raise FspiopError(ErrorCode.CLIENT_ERROR, detail, status=403, headers=(("WWW-Authenticate", authenticate),))
+        return known
+
+    def _operator(self, authorization: str) -> Operator | None:
+        token = bearer_token(authorization)
+        if token is None:
+            return None
+        credential = find(self._hub.directory, CredentialKind.TOKEN, secret_digest(token), self._hub.now_ms())
+        if credential is None or credential.participant is not None:
+            return None
+        return Operator(credential.name, credential.roles)
+
+    async def _recorded(self, operator: Operator, scope: Scope, receive: Receive, send: Send) -> None:
+        """Says in the log who changed what, and with which end."""
+
+        async def noting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                log.info(
+                    "an operator's request",
+                    operator=operator.name,
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=message["status"],
+                )
+            await send(message)
+
+        await self._app(scope, receive, noting)
+
+
+def _refuse_other_sites(scope: Scope) -> None:
+    """Where nobody is asked who they are, a page of any site could have the operator's own browser ask.
+
+    Browsers say that themselves (Fetch Metadata, ``Sec-Fetch-Site``); a token they would not have sent along.
+    """
+    if scope["method"] in ("GET", "HEAD") or (b"sec-fetch-site", b"cross-site") not in scope["headers"]:
+        return
+    log.warning("a page of another site is refused", method=scope["method"], path=scope["path"])
+    raise FspiopError(ErrorCode.CLIENT_ERROR, "a page of another site may not operate this hub", status=403)
+
+
+def _declared_path(scope: Scope) -> str | None:
+    """The path of the route that will take a request, as it is declared; None where none will: 404 or 405."""
+    routes: Sequence[BaseRoute] = scope["app"].routes
+    for route in routes:
+        match, _ = route.matches(scope)
+        if match is Match.FULL:
+            path = getattr(route, "path", "")
+            return path if isinstance(path, str) else ""
+    return None
+
+
+async def _refuse(refusal: FspiopError, send: Send) -> None:
+    body = error_body(refusal)
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    headers += [(name.lower().encode(), value.encode()) for name, value in refusal.headers]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def access_warnings(config: Config, directory: Directory, now_ms: int) -> Iterator[str]:
+    """What whoever starts a hub should know: a sentence for each API that asks nobody, or lets nobody in."""
+    participants, operators = config.participants_api, config.operators_api
+    if not participants.requires_authentication:
+        yield (
+            f"The participants' API on {participants.host} is open: whoever reaches it can speak for any participant. "
+            "Close it with participants_api.authentication = required."
+        )
+    if not operators.requires_authentication:
+        yield (
+            f"The operators' API on {operators.host} is open: whoever reaches it can do anything. "
+            "Close it with operators_api.authentication = required."
+        )
+    elif not living_admins(directory, now_ms):
+        yield (
+            "No operator has the role admin, so nobody can be let in. "
+            f"Stop the hub and make a token with: vuka access recover --data {config.data_dir}"
+        )
