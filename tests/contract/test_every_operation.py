@@ -59,7 +59,7 @@ def documented(version: Version) -> dict[tuple[str, str], list[str]]:
     }
 
 
-def in_each_version(operations: list[tuple[str, str]]) -> Iterator[Any]:
+def _in_each_version(operations: list[tuple[str, str]]) -> Iterator[Any]:
     for method, template in operations:
         for version in Version:
             if version >= SINCE.get(resource_of(template), Version.V1_0):
@@ -110,7 +110,7 @@ async def joined(wire: Wire) -> Wire:
     return wire
 
 
-@pytest.mark.parametrize(("version", "method", "template"), in_each_version(list(SUCCESSES)))
+@pytest.mark.parametrize(("version", "method", "template"), list(_in_each_version(list(SUCCESSES))))
 async def test_an_operation_succeeds(joined: Wire, version: Version, method: str, template: str) -> None:
     for each in joined.all:
         each.version = each.accepts = version.value
@@ -235,14 +235,16 @@ SERVED = [*SUCCESSES, *sorted(NEVER_RECEIVED)]
 
 
 @pytest.mark.parametrize("status", list(ERRORS))
-@pytest.mark.parametrize(("version", "method", "template"), in_each_version(SERVED))
+@pytest.mark.parametrize(("version", "method", "template"), list(_in_each_version(SERVED)))
 async def test_an_operation_is_refused_as_documented(
     bare: dict[str, Bare], version: Version, method: str, template: str, status: int
 ) -> None:
     await ERRORS[status](bare, version, method, template)
 
 
-@pytest.mark.parametrize(("version", "method", "template"), in_each_version([*NOT_SERVED, *sorted(NEVER_RECEIVED)]))
+@pytest.mark.parametrize(
+    ("version", "method", "template"), list(_in_each_version([*NOT_SERVED, *sorted(NEVER_RECEIVED)]))
+)
 async def test_what_the_hub_does_not_have_it_says_so(
     bare: dict[str, Bare], version: Version, method: str, template: str
 ) -> None:

@@ -377,3 +377,9 @@ def test_the_hubs_own_headers_pass_its_own_check() -> None:
         "transfers", Version.V2_0, method="POST", source="Hub", destination=None, uri="/transfers", now_ms=0
     )
     assert check_request("POST", "transfers", Headers(made), trusted_client_id=None).source == "Hub"
+
+
+@pytest.mark.parametrize("name", ["fspiop-source", "FSPIOP-Signature", "Date", "Content-Type", "traceparent"])
+def test_a_sender_can_not_have_what_the_receiver_needs_struck_out(name: str) -> None:
+    pairs = [("Connection", f"close, {name}"), (name, "value")]
+    assert name in [each for each, _ in forward_headers(Headers(pairs), method="PUT")]

@@ -67,3 +67,12 @@ def test_a_sub_identifier_is_checked_like_an_identifier(sub_id: str) -> None:
 
 def test_a_scheme_with_third_parties_has_more_types() -> None:
     assert check_party_id("CONSENT", "1", types=EXTENDED_PARTY_ID_TYPES).type == "CONSENT"
+
+
+@pytest.mark.parametrize("identifier", [".", ".."])
+def test_an_identifier_can_not_climb_out_of_its_path(identifier: str) -> None:
+    for arguments in (("ACCOUNT_ID", identifier), ("ACCOUNT_ID", "1", identifier)):
+        with pytest.raises(FspiopError) as error:
+            check_party_id(*arguments)
+        assert error.value.code == "3101"
+    assert check_party_id("ACCOUNT_ID", "...").identifier == "..."

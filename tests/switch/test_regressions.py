@@ -6,9 +6,10 @@ They come from the reference's public tracker and from reading its code; a test 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 
+import msgspec
 import pytest
 from tests.switch.scheme_bench import SchemeBench
 from tests.switch.wire import (
@@ -28,7 +29,7 @@ from tests.switch.wire import (
     told,
 )
 
-from vuka.ids import parse_id
+from vuka.ids import format_ulid, parse_id
 from vuka.money import AMOUNT_MAX, Amount, Currency
 from vuka.switch import transfers
 from vuka.switch.transfers import FINAL_STATES, AbortTransfer, ExpireTransfers, FulfilTransfer, PrepareTransfer, State
@@ -347,3 +348,16 @@ def test_terms_that_nobody_asked_for_reach_nobody_else(hub: SchemeBench) -> None
 def test_ids_in_the_hubs_own_range_cannot_be_asked_for() -> None:
     with pytest.raises(ValueError, match="neither a lower-case UUID nor an upper-case ULID"):
         parse_id("ff000000-0000-f000-8000-000000000000")
+
+
+@pytest.mark.parametrize("answer", [fulfil, abort])
+def test_a_payer_is_told_of_its_transfer_by_the_id_that_it_wrote_however_the_payee_writes_it(
+    hub: SchemeBench, ten: PrepareTransfer, answer: Callable[..., Command]
+) -> None:
+    """The same 128 bits may be written as a UUID and as a ULID: the payer would not find its transfer again."""
+    hub.take_notices()
+    ulid = format_ulid(parse_id(ten.message.resource_id))
+    command = answer(hub, ten)
+    hub.accept(msgspec.structs.replace(command, message=msgspec.structs.replace(command.message, ids=(ulid,))))  # type: ignore[attr-defined]
+    to_payer = [notice for notice in hub.take_notices() if notice.to == PAYER]
+    assert [notice.ids for notice in to_payer] == [(ten.message.resource_id,)]

@@ -19,6 +19,7 @@ from vuka.api.hub import Hub
 from vuka.api.identity import identifier, without
 from vuka.api.observed import CHECKED
 from vuka.api.request import Request, make_inbound
+from vuka.api.signatures import check_signature
 from vuka.errors import ErrorCode, FspiopError
 from vuka.fspiop.headers import TOO_LARGE, Headers, check_request
 from vuka.fspiop.render import error_body
@@ -175,7 +176,8 @@ class FspiopApi:
             method, resource, headers, trusted_client_id=caller, body_bytes_max=self._body_bytes_max
         )
         hub = self._hub
-        if hub.directory.get(checked.source) is None:
+        sender = hub.directory.get(checked.source)
+        if sender is None:
             if resource == "participants":
                 # As the reference's account lookup has it, and only there.
                 raise FspiopError(ErrorCode.ID_NOT_FOUND, "Requester FSP not found")
@@ -201,6 +203,7 @@ class FspiopApi:
         )
         scope[CHECKED] = request
         try:
+            check_signature(hub.config.signatures, sender, request)
             return await handler(hub, request)
         except FspiopError as error:
             hub.record(make_inbound(request, request.ids), f"refused: {error}")

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
@@ -14,12 +15,14 @@ import structlog
 from vuka import plugins
 from vuka.api.metrics import Metrics
 from vuka.api.oracle_client import OracleClient
+from vuka.api.signatures import HubKey
 from vuka.api.wire import FspiopWire
 from vuka.config import Config
 from vuka.engine import node
 from vuka.engine.batch import UseCase, use_case
 from vuka.engine.node import Engine
 from vuka.errors import OperatorError
+from vuka.fspiop.jws import PublicKey
 from vuka.ledger.model import Ledger
 from vuka.ledger.sql import SqlLedger
 from vuka.store import Tx
@@ -94,11 +97,13 @@ class Hub:
         self.is_stopping = False
         """Whether it takes nothing new any more; its health says so to whoever sends it requests."""
         self.metrics = Metrics(lambda name: self.directory.get(name) is not None)
+        key_file = config.signatures.hub_key_file
+        self._key = HubKey(Path(key_file)) if key_file else None
         self.engine = Engine(
             config=config,
             database=database,
             use_cases=use_cases(QuoteRules(plugins.installed())),
-            wire=FspiopWire(),
+            wire=FspiopWire(self._key),
             ledger=SqlLedger,
             clock_ms=clock,
             jitter=random.random,
@@ -116,6 +121,10 @@ class Hub:
         await self.oracles.close(self.config.engine.drain_seconds * 1000)
         await self.engine.stop()
         log.info("what the engine did", **msgspec.structs.asdict(self.engine.statistics))
+
+    def signing_public_key(self) -> PublicKey | None:
+        """What participants check the hub's own messages with; None where it does not sign them."""
+        return self._key.public if self._key is not None else None
 
     @property
     def directory(self) -> Directory:

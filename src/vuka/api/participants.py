@@ -23,7 +23,7 @@ from vuka.fspiop.messages import (
     PartyIdInfo,
 )
 from vuka.fspiop.parties import check_party_id
-from vuka.ids import FspId
+from vuka.ids import HUB, FspId
 from vuka.switch.directory import Oracle
 from vuka.switch.lookup import (
     OracleEntry,
@@ -88,7 +88,7 @@ async def _register(hub: Hub, request: Request) -> None:
         tell(hub, inbound, error)
         return
     destination = hub.directory.get(inbound.destination)
-    answer_to = destination.name if destination is not None else fsp_id
+    answer_to = destination.name if destination is not None and destination.name != HUB else fsp_id
     answer = render.participant_registered(
         party.party_id_type,
         party.party_identifier,

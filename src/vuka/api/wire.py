@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, assert_never
 from urllib.parse import quote
 
+from vuka.api.signatures import HubKey
 from vuka.engine.outbox import Composed, Target
 from vuka.errors import FspiopError
 from vuka.fspiop import render
@@ -74,7 +75,10 @@ def path_of(resource: str, action: Action, ids: tuple[str, ...]) -> str:
 
 
 class FspiopWire:
-    """The FSPIOP wire: see `vuka.engine.outbox.Wire`."""
+    """The FSPIOP wire: see `vuka.engine.outbox.Wire`. With a key, what the hub makes itself is signed."""
+
+    def __init__(self, key: HubKey | None = None) -> None:
+        self._key = key
 
     def compose(self, notice: Notice, now_ms: int) -> Composed:
         """Method, headers and body of a notice; ``now_ms`` dates what the hub makes itself."""
@@ -101,6 +105,8 @@ class FspiopWire:
                 baggage=traces.get("baggage"),
             )
             body = _body(notice, now_ms)
+            if self._key is not None and body is not None:
+                headers, body = self._key.signed(headers, body)
         return Composed(
             method=method,
             path=path,

@@ -38,6 +38,8 @@ _PATHS = {
     EndpointType.PARTIES_SUB_ID_PUT: "/parties/{{partyIdType}}/{{partyIdentifier}}/{{partySubIdOrType}}",
     EndpointType.PARTIES_SUB_ID_PUT_ERROR: "/parties/{{partyIdType}}/{{partyIdentifier}}/{{partySubIdOrType}}/error",
     EndpointType.QUOTES: "",
+    EndpointType.BULK_QUOTES: "",
+    EndpointType.FX_QUOTES: "",
 }
 
 

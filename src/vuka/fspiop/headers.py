@@ -105,6 +105,11 @@ _NEVER_FORWARDED: Final = frozenset(
 )
 _NEVER_FORWARDED_WITH_CALLBACKS: Final = _NEVER_FORWARDED | {"accept"}
 
+_END_TO_END: Final = frozenset(
+    ("accept", "baggage", "content-encoding", "content-type", "date", "traceparent", "tracestate")
+)
+"""What a ``Connection`` header can not take away: with it a participant could make its own message unreadable."""
+
 _NAME_BYTES: Final = (string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~").encode()
 _VALUE_BYTES: Final = bytes(range(0x20, 0x7F)) + b"\t"
 
@@ -302,7 +307,9 @@ def forward_headers(headers: Headers, *, method: str, destination: str | None = 
     dropped = _NEVER_FORWARDED if method in _NEEDS_ACCEPT else _NEVER_FORWARDED_WITH_CALLBACKS
     connection = headers.get("connection")
     if connection is not None:
-        dropped = dropped | {token.strip().lower() for token in connection.split(",")}
+        named = {token.strip().lower() for token in connection.split(",")}
+        # What the other side needs is not the sender's to strike out.
+        dropped = dropped | {name for name in named if name not in _END_TO_END and not name.startswith("fspiop-")}
 
     forwarded: list[tuple[str, str]] = []
     method_named = destination_named = False

@@ -19,7 +19,8 @@ EXTENDED_PARTY_ID_TYPES: Final[frozenset[str]] = PARTY_ID_TYPES | {"CONSENT", "T
 """With those that a scheme with third parties adds."""
 
 # The byte order mark is a space to the reference and not to Python.
-_IDENTIFIER: Final = re.compile(r"[^\s\x00-\x1f{}<>`\\\ufeff]{1,128}")
+# Segments that mean "here" and "above" would change the path that they stand in.
+_IDENTIFIER: Final = re.compile(r"(?!\.{1,2}$)[^\s\x00-\x1f{}<>`\\\ufeff]{1,128}")
 _BY_TYPE: Final = {
     "MSISDN": re.compile(r"\+?[0-9]{1,30}"),
     "EMAIL": re.compile(r"[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}"),

@@ -109,9 +109,17 @@ _RANGE: Final = re.compile(
 )
 
 
-@lru_cache(maxsize=1024)
+MEDIA_TYPES_MAX: Final = 1_024
+"""Characters of a ``Content-Type`` or an ``Accept``: longer ones are malformed, and not kept in any cache."""
+
+
 def parse_content_type(resource: str, text: str, supported: Supported = SUPPORTED) -> ContentType | None:
     """What a ``Content-Type`` says; `None` where it is malformed, of another resource, or of a dialect not spoken."""
+    return None if len(text) > MEDIA_TYPES_MAX else _parse_content_type(resource, text, supported)
+
+
+@lru_cache(maxsize=1024)
+def _parse_content_type(resource: str, text: str, supported: Supported) -> ContentType | None:
     match = _CONTENT_TYPE.fullmatch(text)
     if match is None or match[2] != resource:
         return None
@@ -121,13 +129,17 @@ def parse_content_type(resource: str, text: str, supported: Supported = SUPPORTE
     return ContentType(dialect, _exact(match[3], supported.of(resource, dialect)))
 
 
-@lru_cache(maxsize=1024)
 def parse_accept(resource: str, text: str, supported: Supported = SUPPORTED) -> Accepted | None:
     """What an ``Accept`` allows; `None` where any of its ranges is malformed, or they mix dialects.
 
     Ranges are separated by a comma and nothing else. A range without a version stands for the highest supported,
     as FSPIOP API 1.1 §3.3 wants; the reference answers 406 to it.
     """
+    return None if len(text) > MEDIA_TYPES_MAX else _parse_accept(resource, text, supported)
+
+
+@lru_cache(maxsize=1024)
+def _parse_accept(resource: str, text: str, supported: Supported) -> Accepted | None:
     dialect: Dialect | None = None
     chosen: set[Version] = set()
     for part in text.split(","):

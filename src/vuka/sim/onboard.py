@@ -37,6 +37,8 @@ ENDPOINTS: Final = {
     "FSPIOP_CALLBACK_URL_PARTIES_SUB_ID_PUT": f"/parties/{_SUB_ID}",
     "FSPIOP_CALLBACK_URL_PARTIES_SUB_ID_PUT_ERROR": f"/parties/{_SUB_ID}/error",
     "FSPIOP_CALLBACK_URL_QUOTES": "",
+    "FSPIOP_CALLBACK_URL_BULK_QUOTES": "",
+    "FSPIOP_CALLBACK_URL_FX_QUOTES": "",
 }
 """What a simulated participant answers, by endpoint type, under its base URL."""
 

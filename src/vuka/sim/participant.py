@@ -23,8 +23,10 @@ from urllib.parse import unquote
 
 import msgspec
 
+from vuka.errors import FspiopError
 from vuka.fspiop import ilp
 from vuka.fspiop.headers import hub_headers
+from vuka.fspiop.jws import PrivateKey, PublicKey, canonical, sign, verify
 from vuka.fspiop.times import format_datetime_ms, parse_datetime_ms
 from vuka.fspiop.versions import Version
 from vuka.httpclient import HttpClient, Request, Response, TransportError
@@ -215,10 +217,18 @@ class Participant:
         history_max: int | None = None,
         outcomes: Outcomes | None = None,
         token: str = "",
+        signing_key: PrivateKey | None = None,
+        peer_keys: Mapping[str, Sequence[PublicKey]] | None = None,
     ) -> None:
         self.name = name
         self.token = token
         """What it shows to a hub that asks who calls; empty: nothing."""
+        self.signing_key = signing_key
+        """What it signs its messages with; None: it does not sign."""
+        self.peer_keys = peer_keys
+        """The keys of the hub and the other participants, by name: what they send must be signed. None: it may be."""
+        self.signatures_checked = 0
+        """Messages whose signature was right."""
         self.currencies = tuple(currencies)
         self.hub_url = hub_url
         self.version = version
@@ -562,6 +572,11 @@ class Participant:
         if self.token:
             headers.append(("Authorization", f"Bearer {self.token}"))
         encoded = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
+        if self.signing_key is not None and encoded is not None:
+            # As the usual SDK does: the canonical form is signed, the body is sent as it was written.
+            named = {name.lower(): value for name, value in headers}
+            signature = sign(self.signing_key, get=named.get, body=canonical(encoded))
+            headers.append(("FSPIOP-Signature", signature))
         request = Request(method, self.hub_url + path, headers, encoded)
         wait_seconds = self.retry_first_seconds
         gives_up_at = time.monotonic() + self.resend_seconds
@@ -602,6 +617,8 @@ class Participant:
         source = inquiry.headers.get("fspiop-source", "")
         if inquiry.method == "GET":
             return self._is_asked(source, key)
+        if self.peer_keys is not None and not self._is_signed(inquiry, source, path, self.peer_keys):
+            return Answer(400)
         try:
             body = msgspec.json.decode(inquiry.body)
             if not isinstance(body, dict):
@@ -610,6 +627,24 @@ class Participant:
         except (msgspec.DecodeError, KeyError, TypeError, AttributeError, AmountError):
             # Nothing has been done yet: whoever sent it learns that it can't be read.
             return Answer(400)
+
+    def _is_signed(
+        self, inquiry: Inquiry, source: str, path: str, peer_keys: Mapping[str, Sequence[PublicKey]]
+    ) -> bool:
+        """Whether it is from whom it says: what is not contradicts what the scheme promises."""
+        try:
+            verify(
+                peer_keys.get(source, ()),
+                method=inquiry.method,
+                path=path,
+                get=inquiry.headers.get,
+                body=inquiry.body,
+            )
+        except FspiopError as error:
+            self.contradictions.append(f"{inquiry.method} {path} of {source}: {error}")
+            return False
+        self.signatures_checked += 1
+        return True
 
     def _is_asked(self, source: str, key: Key) -> Answer:
         match key:

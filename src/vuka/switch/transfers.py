@@ -248,7 +248,7 @@ def _reserve(work: Work, commands: Sequence[PrepareTransfer]) -> list[Record]:
             since[position_id] -= amount
         if result.status in (CreateTransferStatus.created, CreateTransferStatus.exists):
             records.append(_new_record(work, command, State.RESERVED, None))
-            _forward(work, command.payee_fsp, command.message, Action.POST, deadline_ms=command.expires_ms)
+            _forward(work, command.payee_fsp, command.message, None, Action.POST, deadline_ms=command.expires_ms)
         elif result.status in _BEYOND_HEADROOM:
             payer = work.directory.participants[command.payer_fsp]
             error = refusal(payer, command.amount.currency, amount, ledger, reserved_since=since[position_id])
@@ -428,7 +428,7 @@ def _commit(work: Work, command: FulfilTransfer, record: Record, ending: _Ending
         _notify_result(work, record.payer_fsp, record, record.payer_version, message)
         _notify_patch(work, record, message)
         return ACCEPTED
-    _forward(work, record.payer_fsp, message, Action.PUT)
+    _forward(work, record.payer_fsp, message, record.wire_id, Action.PUT)
     if work.scheme.confirm_to_payee:
         _notify_result(work, record.payee_fsp, record, message.version, message)
     return ACCEPTED
@@ -445,9 +445,11 @@ def _abort(work: Work, command: AbortTransfer, record: Record, ending: _Ending) 
     ending.ledger.append(chart.void(record.transfer_id))
     ending.end(work, record, State.RECEIVED_ERROR, State.ABORTED_ERROR, error)
     if known:
-        _forward(work, record.payer_fsp, message, Action.ERROR)
+        _forward(work, record.payer_fsp, message, record.wire_id, Action.ERROR)
     else:
-        _notify_error(work, record.payer_fsp, message, error, record.payer_version)
+        _notify(
+            work, record.payer_fsp, Action.ERROR, record.wire_id, ErrorBody.of(error), record.payer_version, message
+        )
     if work.scheme.confirm_to_payee:
         _notify_error(work, record.payee_fsp, message, error, message.version)
     return Outcome(note=f"aborted: {error}")
@@ -459,7 +461,7 @@ def _abort_invalid(
     """The payee answered, and its answer is not valid: the transfer ends, and both parties are told."""
     ending.ledger.append(chart.void(record.transfer_id))
     ending.end(work, record, State.RECEIVED_ERROR, State.ABORTED_ERROR, error)
-    _notify_error(work, record.payer_fsp, message, error, record.payer_version)
+    _notify(work, record.payer_fsp, Action.ERROR, record.wire_id, ErrorBody.of(error), record.payer_version, message)
     _notify_error(work, record.payee_fsp, message, error, message.version)
     if reserves:
         _notify_patch(work, record, message)
@@ -594,14 +596,20 @@ def _refuse(work: Work, inbound: Inbound, code: ErrorCode, detail: str = "") -> 
     return Outcome(note=f"refused: {error}")
 
 
-def _forward(work: Work, to: FspId, inbound: Inbound, action: Action, *, deadline_ms: int | None = None) -> None:
-    """Passes a participant's own message on, byte for byte."""
+def _forward(
+    work: Work, to: FspId, inbound: Inbound, wire_id: str | None, action: Action, *, deadline_ms: int | None = None
+) -> None:
+    """Passes a participant's own message on, byte for byte.
+
+    Its path has the transfer's id as the payer wrote it (``wire_id``; None for a prepare, which has none in its path):
+    the same 128 bits may be written as a UUID and as a ULID, and the payer knows its own spelling only.
+    """
     work.notify(
         Notice(
             to=to,
             action=action,
             resource="transfers",
-            ids=() if action is Action.POST else (inbound.resource_id,),
+            ids=() if wire_id is None else (wire_id,),
             body=Forward(inbound),
             deadline_ms=deadline_ms or work.now_ms + work.scheme.result_deadline_seconds * 1000,
             source=inbound.source,
