@@ -27,13 +27,19 @@ USUAL_PORTS = (4000, 4001)
 
 _BLOCK = re.compile(r"^( *)```console\n(.*?)^ *```", re.M | re.S)
 
+_SERVES = re.compile(r"(VUKA_\w+=\S+ (\\\n *)?)*vuka serve\b")
+
+_SECRET = re.compile(r"\bvuka_[A-Za-z0-9_-]{20,}")
+NO_SECRET = "vuka_only-this-once-and-never-again-is-it-shown"
+"""What a page shows for a secret: one that lets nobody in."""
+
 _VARYING = (
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "<uuid>"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z?"), "<time>"),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?(\.\d+)?"), "<time>"),
     (re.compile(r"\b\d\d:\d\d:\d\d\.\d{3}\b"), "<time>"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "<sha256>"),
-    (re.compile(r"\bvuka_[A-Za-z0-9_-]{20,}"), "<secret>"),
+    (_SECRET, "<secret>"),
     (re.compile(r"\+\d+ ms"), "+<n> ms"),
     (re.compile(r'"uptime":\d+'), '"uptime":<n>'),
     (re.compile(r" {2,}"), "  "),
@@ -114,10 +120,11 @@ class Reader:
         """What a command prints, standard error included."""
         for usual, port in self._ports.items():
             command = command.replace(f"127.0.0.1:{usual}", f"127.0.0.1:{port}")
-        if command.startswith("vuka serve"):
+        if _SERVES.match(command):
             return self._usual(self._serve(command))
+        is_export = command.startswith("export ")
         done = subprocess.run(
-            ["bash", "-c", command],
+            ["bash", "-c", f"{command} && env -0" if is_export else command],
             cwd=self._work,
             env=self._environment,
             stdout=subprocess.PIPE,
@@ -126,6 +133,9 @@ class Reader:
             timeout=COMMAND_SECONDS,
             check=False,
         )
+        if is_export:
+            self._environment = dict(each.split("=", 1) for each in done.stdout.split("\0") if "=" in each)
+            return ""
         return self._usual(done.stdout.rstrip())
 
     def _usual(self, text: str) -> str:
@@ -137,7 +147,7 @@ class Reader:
         self.close()
         with self._log.open("w") as log:
             self._hub = subprocess.Popen(
-                ["bash", "-c", f"exec {command}"],
+                ["bash", "-c", f"exec env {command}"],
                 cwd=self._work,
                 env=self._environment,
                 stdout=log,
@@ -171,7 +181,7 @@ def write(page: Path, results: list[tuple[Step, str]]) -> None:
         lines: list[str] = []
         for _ in range(count):
             step, output = next(rest)
-            lines += [f"$ {step.command}", *([output] if output else [])]
+            lines += [f"$ {step.command}", *([_SECRET.sub(NO_SECRET, output)] if output else [])]
         text = "\n".join(lines)
         return (
             indent

@@ -760,3 +760,15 @@ async def test_an_error_about_a_party_is_passed_to_its_destination(wire: Wire) -
     headers = _signed(wire.payee, "PUT", "participants", path, wire.payer.name)
     assert (await wire.payee.send("PUT", path, body, headers=headers)).status == 200
     _is_as_sent(await wire.payer.heard("PUT", path), headers, body, wire.payer)
+
+
+async def test_a_payer_that_can_not_read_the_payees_answer_is_told_the_end_by_the_hub(wire: Wire) -> None:
+    """What the payee writes is passed on byte for byte; the end is final all the same, and the payer must learn it."""
+    transfer_id = await wire.reserved()
+    path = f"/transfers/{transfer_id}"
+    wire.payer.answers[path] = 400
+    await wire.payee.send("PUT", path, fulfilled("COMMITTED"), wire.payer.name)
+    await wire.payer.heard("PUT", path)
+    told = await wire.payer.heard("PUT", path, count=2)
+    assert told.headers["fspiop-source"] == "Hub"
+    assert b'"COMMITTED"' in told.body

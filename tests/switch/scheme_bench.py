@@ -64,6 +64,7 @@ _HANDLERS: dict[type[Command], Callable[..., Sequence[Outcome]]] = {
         (transfers.fulfil, transfers.FulfilTransfer, transfers.AbortTransfer),
         (transfers.expire, transfers.ExpireTransfers),
         (transfers.get, transfers.GetTransfer),
+        (transfers.tell_result, transfers.TellResult),
         *quote_rules.USE_CASES,
         (partial(quotes.request, rules=_RULES), quotes.RequestQuote),
         (partial(fx_quotes.request, rules=_RULES), fx_quotes.RequestFxQuote),

@@ -73,6 +73,7 @@ def use_cases(rules: QuoteRules) -> tuple[UseCase, ...]:
         use_case(fx_quotes.get, fx_quotes.GetFxQuote),
         use_case(bulk_quotes.route, bulk_quotes.RouteBulkQuote),
         use_case(transfers.get, transfers.GetTransfer),
+        use_case(transfers.tell_result, transfers.TellResult),
         use_case(undelivered.report, undelivered.ReportUndelivered),
         *node.USE_CASES,
     )

@@ -27,7 +27,7 @@ from vuka.engine.observed import Committed, EngineLog, Observer, Observers
 from vuka.engine.outbox import DeliveryState, Mark, Target, Wire, make_outgoing, traces_of
 from vuka.errors import ErrorCode, FspiopError, OperatorError
 from vuka.httpclient import HttpClient
-from vuka.ids import FspId
+from vuka.ids import HUB, FspId, TransferId, parse_id
 from vuka.ledger.model import Ledger
 from vuka.store import Tx
 from vuka.store.sqlite import Database, SqliteTx
@@ -56,6 +56,9 @@ REFUSED_BODY_BYTES_MAX: Final = 16_384
 
 PURGE_EVERY_MS: Final = 10_000
 DAY_MS: Final = 86_400_000
+
+_OWN_REPORTS: Final = (undelivered.ReportUndelivered, transfers.TellResult)
+"""What the engine has to tell by itself: nobody asks for it again."""
 
 
 class Statistics(msgspec.Struct):
@@ -365,7 +368,7 @@ class Engine:
                 self._marks = [*marks, *self._marks]
                 self._routed = [*routed, *self._routed]
             # What nobody else asks again for: whose request did not arrive is told when the disk works again.
-            kept = [each for each in taken if isinstance(each.command, undelivered.ReportUndelivered)]
+            kept = [each for each in taken if isinstance(each.command, _OWN_REPORTS)]
             self._queue.extendleft(reversed(kept))
             self._fail([each for each in taken if each not in kept], error)
             await asyncio.sleep(0.05)
@@ -458,6 +461,10 @@ class Engine:
         target = report.delivery.target
         if state is not DeliveryState.PARKED or not isinstance(target, Target):
             return
+        is_end = (target.resource, target.method) == ("transfers", "PUT") and target.source != HUB
+        if is_end and report.status is not None and self.running:
+            transfer_id = TransferId(parse_id(target.resource_id))
+            self._enqueue(transfers.TellResult(transfer_id=transfer_id, to=FspId(report.to)), internal=True)
         if target.resource in undelivered.RESOURCES and target.method in undelivered.METHODS and self.running:
             self._enqueue(
                 undelivered.ReportUndelivered(

@@ -93,6 +93,13 @@ class AbortTransfer(Command, frozen=True, kw_only=True):
     body_hash: bytes
 
 
+class TellResult(Command, frozen=True, kw_only=True):
+    """A participant refused the end of a transfer as the other one wrote it: it is told once more, by the hub."""
+
+    transfer_id: TransferId
+    to: FspId
+
+
 class GetTransfer(Command, frozen=True, kw_only=True):
     """``GET /transfers/{ID}``: one of its two parties asks how a transfer stands."""
 
@@ -521,6 +528,22 @@ def get(work: Work, commands: Sequence[GetTransfer]) -> list[Outcome]:
     """Tells a party of a transfer how it stands, by ``PUT`` (FSPIOP API 1.1 §6.7.2.1)."""
     known = load_records(work, list({command.transfer_id for command in commands}))
     return [_get(work, command.message, known.get(command.transfer_id)) for command in commands]
+
+
+def tell_result(work: Work, commands: Sequence[TellResult]) -> list[Outcome]:
+    """Tells the end of transfers in the hub's own words.
+
+    What one participant writes is passed on to the other byte for byte; where the other can't read it, it would not
+    know an end that the hub has already made final.
+    """
+    known = load_records(work, list({command.transfer_id for command in commands}))
+    for command in commands:
+        record = known.get(command.transfer_id)
+        if record is None or command.to != record.payer_fsp or record.state not in FINAL_STATES:
+            continue
+        body = TransferBody(record.state.api, record.completed_ms, record.fulfilment, record.cause)
+        _notify(work, command.to, Action.PUT, record.wire_id, body, record.payer_version)
+    return [Outcome(note="told the payer") for _ in commands]
 
 
 def _get(work: Work, message: Inbound, record: Record | None) -> Outcome:
