@@ -166,7 +166,7 @@ class FspiopApi:
             allowed = ", ".join(sorted(handlers))
             raise FspiopError(ErrorCode.CLIENT_ERROR, "Method Not Allowed", status=405, headers=(("Allow", allowed),))
         if not self._hub.engine.running:
-            raise FspiopError(ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub is not taking messages now")
+            raise FspiopError(ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub is shutting down")
         headers = Headers.from_asgi(scope["headers"])
         # All of this before the body is read: nobody unknown has the hub hold five megabytes.
         caller = self._identify(headers)
