@@ -11,6 +11,7 @@ from tests.switch.scheme_bench import SchemeBench
 
 from vuka.api.admin import admin_app
 from vuka.config import Config
+from vuka.fspiop.jws import PublicKey
 from vuka.ledger.model import Ledger
 from vuka.store import Tx
 from vuka.switch.directory import Directory
@@ -29,6 +30,7 @@ class BenchHub:
         self.works = {"datastore": True, "broker": True}
         self.refuses: Exception | None = None
         """What every command is refused with, e.g. an overloaded hub's error."""
+        self.signs_with: PublicKey | None = None
 
     def now_ms(self) -> int:
         return self.bench.now_ms
@@ -47,6 +49,9 @@ class BenchHub:
 
     def read(self, function: Callable[[Tx, Ledger, Directory], T]) -> T:
         return self.bench.read(function)
+
+    def signing_public_key(self) -> PublicKey | None:
+        return self.signs_with
 
     def health(self) -> list[tuple[str, bool]]:
         return list(self.works.items())

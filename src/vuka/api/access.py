@@ -44,6 +44,10 @@ NEEDED_ROLES: Final[Mapping[str, Mapping[str, Role | None]]] = {
     "/participants/{name}/accounts": {"GET": Role.READ, "POST": Role.OPERATE},
     "/participants/{name}/endpoints": {"GET": Role.READ, "POST": Role.OPERATE},
     "/participants/{name}/version": {"PUT": Role.OPERATE},
+    "/participants/{name}/keys": {"GET": Role.READ, "POST": Role.OPERATE},
+    "/participants/{name}/keys/{fingerprint}": {"DELETE": Role.OPERATE},
+    "/participants/{name}/signatures": {"GET": Role.READ, "PUT": Role.OPERATE},
+    "/keys/hub": _READ,
     # How far it may go, and its money.
     "/participants/limits": _READ,
     "/participants/{name}/limits": {"GET": Role.READ, "PUT": Role.FINANCE},

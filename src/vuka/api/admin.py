@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from vuka.api import credentials, operations, oracles, rules
+from vuka.api import credentials, keys, operations, oracles, rules
 from vuka.api.access import OperatorAccess, operator_name
 from vuka.api.admin_body import (
     Fields,
@@ -52,6 +52,7 @@ def admin_app(hub: Hub) -> Starlette:
             *operators.routes(),
             *operations.routes(hub),
             *credentials.routes(hub),
+            *keys.routes(hub),
             *rules.routes(hub),
             *oracles.routes(hub),
         ],

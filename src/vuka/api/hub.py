@@ -32,6 +32,7 @@ from vuka.switch import (
     bulk_quotes,
     funds,
     fx_quotes,
+    keys,
     lookup,
     oracles,
     participants,
@@ -54,7 +55,7 @@ def use_cases(rules: QuoteRules) -> tuple[UseCase, ...]:
     return (
         # What operators change holds for the payments of the same batch.
         *(use_case(handler, *commands) for handler, *commands in (*participants.USE_CASES, *funds.USE_CASES)),
-        *(use_case(handler, *commands) for handler, *commands in access.USE_CASES),
+        *(use_case(handler, *commands) for handler, *commands in (*access.USE_CASES, *keys.USE_CASES)),
         *(use_case(handler, *commands) for handler, *commands in quote_rules.USE_CASES),
         *(use_case(handler, *commands) for handler, *commands in oracles.USE_CASES),
         use_case(lookup.register, lookup.RegisterParty),

@@ -15,6 +15,7 @@ from vuka.cli import (
     demo,
     funds,
     hub,
+    key,
     messages,
     oracle,
     participant,
@@ -63,6 +64,7 @@ app.command("serve")(hub.serve)
 app.command("demo")(demo.demo)
 app.add_typer(participant.app, name="participant")
 app.add_typer(oracle.app, name="oracle")
+app.add_typer(key.app, name="key")
 app.add_typer(funds.app, name="funds")
 app.add_typer(transfer.app, name="transfer")
 app.add_typer(quotes.app, name="quotes")
