@@ -26,6 +26,7 @@ from vuka.store import Tx
 from vuka.store.sqlite import Database
 from vuka.switch import (
     access,
+    account_types,
     accounts,
     agreement,
     bulk_quotes,
@@ -38,6 +39,7 @@ from vuka.switch import (
     quote_rules,
     quotes,
     scheme,
+    settlement_models,
     transfers,
     undelivered,
 )
@@ -59,6 +61,8 @@ _HANDLERS: dict[type[Command], Callable[..., Sequence[Outcome]]] = {
         *funds.USE_CASES,
         *access.USE_CASES,
         *keys.USE_CASES,
+        *account_types.USE_CASES,
+        *settlement_models.USE_CASES,
         *oracles.USE_CASES,
         (lookup.register, lookup.RegisterParty),
         (lookup.remove, lookup.RemoveParty),

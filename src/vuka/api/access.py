@@ -56,9 +56,10 @@ NEEDED_ROLES: Final[Mapping[str, Mapping[str, Role | None]]] = {
     "/participants/{name}/accounts/{id}": {"PUT": Role.OPERATE, "POST": Role.FINANCE},
     "/participants/{name}/accounts/{id}/transfers/{transferId}": {"PUT": Role.FINANCE},
     # The scheme.
-    "/settlementModels": _READ,
-    "/settlementModels/{name}": _READ,
-    "/ledgerAccountTypes": _READ,
+    "/settlementModels": {"GET": Role.READ, "POST": Role.FINANCE},
+    "/settlementModels/{name}": {"GET": Role.READ, "PUT": Role.FINANCE},
+    "/ledgerAccountTypes": {"GET": Role.READ, "POST": Role.FINANCE},
+    "/transactions/{id}": _READ,
     "/transfers/{transferId}": _READ,
     # Who serves which party: by the oracles that the hub asks, and by its own.
     "/oracles": {"GET": Role.READ, "POST": Role.OPERATE},

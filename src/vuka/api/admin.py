@@ -7,8 +7,9 @@ answered when it is durable; where the reference says 202 and decides later, thi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 from starlette.applications import Starlette
@@ -32,16 +33,19 @@ from vuka.api.admin_enums import enums
 from vuka.api.health import health
 from vuka.api.hub import Hub
 from vuka.errors import ErrorCode, FspiopError, OperatorError
+from vuka.fspiop.ilp import transaction_of
 from vuka.fspiop.times import format_datetime_ms
 from vuka.ids import HUB, FspId
 from vuka.ledger.model import Ledger
 from vuka.money import Amount, format_amount
 from vuka.store import Tx
-from vuka.switch import accounts, funds, participants
-from vuka.switch.account_types import LEDGER_ACCOUNT_TYPES
+from vuka.switch import account_types, accounts, funds, participants, settlement_models
 from vuka.switch.directory import POSITION, Directory, Participant
 
 T = TypeVar("T")
+
+_ALPHANUMERIC: Final = re.compile(r"[A-Za-z0-9]{2,30}")
+_WORD: Final = re.compile(r"[A-Za-z0-9_]{2,30}")
 
 
 def admin_app(hub: Hub) -> Starlette:
@@ -94,9 +98,10 @@ class _Operators:
             self._route(account + "/transfers/{transferId}", PUT=self.conclude_funds_out),
             self._route(participant + "/endpoints", GET=self.endpoints, POST=self.set_endpoint),
             self._route(participant + "/version", PUT=self.set_version),
-            self._route("/settlementModels", GET=self.settlement_models),
-            self._route("/settlementModels/{name}", GET=self.settlement_model),
-            self._route("/ledgerAccountTypes", GET=self.ledger_account_types),
+            self._route("/settlementModels", GET=self.settlement_models, POST=self.add_settlement_model),
+            self._route("/settlementModels/{name}", GET=self.settlement_model, PUT=self.update_settlement_model),
+            self._route("/ledgerAccountTypes", GET=self.ledger_account_types, POST=self.add_ledger_account_type),
+            self._route("/transactions/{id}", GET=self.transaction),
             self._route("/transfers/{transferId}", GET=self.transfer),
         ]
 
@@ -140,7 +145,8 @@ class _Operators:
     async def enums(self, _request: Request) -> Response:
         """Names and numbers."""
         hub = self._read(lambda tx, _ledger, _directory: accounts.participant(tx, HUB))
-        return _json(enums(hub) if hub is not None else {})
+        types = self._read(lambda tx, _ledger, _directory: account_types.account_types(tx))
+        return _json(enums(hub, [each.name for each in types]) if hub is not None else {})
 
     # --- participants -------------------------------------------------------------------------------------------
 
@@ -404,20 +410,73 @@ class _Operators:
             raise _resource_not_found()
         return _json(_settlement_model(found[0]))
 
+    async def add_settlement_model(self, request: Request) -> Response:
+        """One more settlement model."""
+        body = await read_body(request)
+        command = settlement_models.AddSettlementModel(
+            name=body.matching("name", _ALPHANUMERIC, "must only contain alpha-numeric characters"),
+            granularity=body.choice("settlementGranularity", settlement_models.GRANULARITIES),
+            interchange=body.choice("settlementInterchange", settlement_models.INTERCHANGES),
+            delay=body.choice("settlementDelay", settlement_models.DELAYS),
+            currency=body.optional_currency(),
+            require_liquidity_check=body.boolean("requireLiquidityCheck"),
+            ledger_account_type=body.text("ledgerAccountType"),
+            settlement_account_type=body.choice("settlementAccountType", settlement_models.SETTLEMENT_ACCOUNT_TYPES),
+            auto_position_reset=body.boolean("autoPositionReset"),
+        )
+        body.end()
+        await self._hub.submit(command)
+        return Response(status_code=201)
+
+    async def update_settlement_model(self, request: Request) -> Response:
+        """Whether a settlement model is in use."""
+        body = await read_body(request)
+        is_active = body.boolean("isActive")
+        body.end()
+        name = request.path_params["name"]
+        await self._hub.submit(settlement_models.SetSettlementModelActive(name=name, is_active=is_active))
+        return await self.settlement_model(request)
+
     async def ledger_account_types(self, _request: Request) -> Response:
         """What accounts may be for."""
+        found = self._read(lambda tx, _ledger, _directory: account_types.account_types(tx))
         return _json(
             [
                 {
-                    "ledgerAccountTypeId": number,
-                    "name": name,
-                    "description": description,
-                    "isActive": True,
-                    "isSettleable": is_settleable,
+                    "ledgerAccountTypeId": each.ledger_account_type_id,
+                    "name": each.name,
+                    "description": each.description,
+                    "isActive": each.is_active,
+                    "isSettleable": each.is_settleable,
                 }
-                for number, (name, description, is_settleable) in enumerate(LEDGER_ACCOUNT_TYPES, 1)
+                for each in found
             ]
         )
+
+    async def add_ledger_account_type(self, request: Request) -> Response:
+        """One more thing that accounts may be for."""
+        body = await read_body(request)
+        command = account_types.AddLedgerAccountType(
+            name=body.matching("name", _WORD, "must be letters, digits and underscores"),
+            description=body.text("description"),
+            is_active=body.boolean("isActive"),
+            is_settleable=body.boolean("isSettleable"),
+            by=operator_name(request),
+        )
+        body.end()
+        await self._hub.submit(command)
+        return Response(status_code=201)
+
+    async def transaction(self, request: Request) -> Response:
+        """The transaction object inside a transfer's ILP packet."""
+        transfer_id = path_transfer_id(request, "id")
+        packet = self._read(lambda tx, _ledger, _directory: accounts.ilp_packet(tx, transfer_id))
+        if packet is None:
+            raise FspiopError(ErrorCode.ID_NOT_FOUND, "The requested resource could not be found.")
+        found = transaction_of(packet)
+        if found is None:
+            raise FspiopError(ErrorCode.INTERNAL_SERVER_ERROR, "The transfer's ILP packet holds no transaction object")
+        return _json(found)
 
 
 # --- shapes -----------------------------------------------------------------------------------------------------

@@ -85,12 +85,12 @@ def path_account_id(request: Request) -> int:
     return int(text)
 
 
-def path_transfer_id(request: Request) -> TransferId:
+def path_transfer_id(request: Request, name: str = "transferId") -> TransferId:
     """The transfer that a path names. Raises `FspiopError` 3101."""
     try:
-        return TransferId(parse_id(request.path_params["transferId"]))
+        return TransferId(parse_id(request.path_params[name]))
     except IdError:
-        raise malformed("'transferId' URI path parameter") from None
+        raise malformed(f"{name!r} URI path parameter") from None
 
 
 class Fields:
@@ -127,6 +127,13 @@ class Fields:
     def optional_text(self, name: str) -> str | None:
         """A string, or None where it is missing."""
         return self.text(name) if name in self._left else None
+
+    def matching(self, name: str, pattern: re.Pattern[str], rule: str) -> str:
+        """A string that a pattern matches as a whole."""
+        value = self.text(name)
+        if pattern.fullmatch(value) is None:
+            raise malformed(f"{self._label(name)} {rule}, 2 to 30 of them")
+        return value
 
     def nullable_choice(self, name: str, choices: Collection[str]) -> str | None:
         """One of a list, or ``null``; it must be there."""

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from typing import Final
 
 from vuka.ids import HUB
-from vuka.switch.account_types import LEDGER_ACCOUNT_TYPES
 from vuka.switch.accounts import ParticipantDetails
 from vuka.switch.participants import ENDPOINT_TYPES, LIMIT_TYPES
 
@@ -86,7 +85,7 @@ _BULK_TRANSFER_STATES: Final = {
 }
 
 
-def enums(hub: ParticipantDetails) -> dict[str, object]:
+def enums(hub: ParticipantDetails, ledger_account_types: Iterable[str]) -> dict[str, object]:
     """The body of ``GET /enums``."""
     return {
         "endpointType": _numbered(ENDPOINT_TYPES),
@@ -96,7 +95,7 @@ def enums(hub: ParticipantDetails) -> dict[str, object]:
             "isActive": int(hub.is_active),
             "isProxy": int(hub.is_proxy),
         },
-        "ledgerAccountType": _numbered(name for name, _, _ in LEDGER_ACCOUNT_TYPES),
+        "ledgerAccountType": _numbered(ledger_account_types),
         "ledgerEntryType": _numbered(_LEDGER_ENTRY_TYPES),
         "participantLimitType": _numbered(LIMIT_TYPES),
         "transferParticipantRoleType": _numbered(_ROLES),

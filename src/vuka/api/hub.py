@@ -29,6 +29,7 @@ from vuka.store import Tx
 from vuka.store.sqlite import Database
 from vuka.switch import (
     access,
+    account_types,
     bulk_quotes,
     funds,
     fx_quotes,
@@ -38,6 +39,7 @@ from vuka.switch import (
     participants,
     quote_rules,
     quotes,
+    settlement_models,
     transfers,
     undelivered,
 )
@@ -55,7 +57,15 @@ def use_cases(rules: QuoteRules) -> tuple[UseCase, ...]:
     return (
         # What operators change holds for the payments of the same batch.
         *(use_case(handler, *commands) for handler, *commands in (*participants.USE_CASES, *funds.USE_CASES)),
-        *(use_case(handler, *commands) for handler, *commands in (*access.USE_CASES, *keys.USE_CASES)),
+        *(
+            use_case(handler, *commands)
+            for handler, *commands in (
+                *access.USE_CASES,
+                *keys.USE_CASES,
+                *account_types.USE_CASES,
+                *settlement_models.USE_CASES,
+            )
+        ),
         *(use_case(handler, *commands) for handler, *commands in quote_rules.USE_CASES),
         *(use_case(handler, *commands) for handler, *commands in oracles.USE_CASES),
         use_case(lookup.register, lookup.RegisterParty),

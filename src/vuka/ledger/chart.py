@@ -12,7 +12,8 @@ account        normal side  what it holds
 
 and for the hub, in each currency: `RECONCILIATION` (the settlement bank's side of funds in and out),
 `MULTILATERAL_SETTLEMENT` (the other side of settlement, zero when one is complete), `ON_US` (through which a
-payment of a participant to itself passes; zero when none is pending) and, where it charges any, `FEE`.
+payment of a participant to itself passes; zero when none is pending) and, where it charges any, `FEE`. A scheme may add
+ledger account types of its own, for fees above all: their accounts may go either way.
 
 **A payment is one pending transfer** from the payer's position to the payee's; posting it is the commit, voiding
 it the abort. The position's ``debits_must_not_exceed_credits`` makes the ledger itself refuse what exceeds the
@@ -40,6 +41,10 @@ class AccountCode(IntEnum):
     MULTILATERAL_SETTLEMENT = 11
     ON_US = 12
     FEE = 13
+    INTERCHANGE_FEE = 14
+    INTERCHANGE_FEE_SETTLEMENT = 15
+    OTHER = 16
+    """Of a ledger account type that the scheme has added."""
 
 
 class TransferCode(IntEnum):
@@ -62,8 +67,10 @@ ACCOUNT_CODES: Final[dict[str, AccountCode]] = {
     "HUB_MULTILATERAL_SETTLEMENT": AccountCode.MULTILATERAL_SETTLEMENT,
     "HUB_ON_US": AccountCode.ON_US,
     "HUB_FEE": AccountCode.FEE,
+    "INTERCHANGE_FEE": AccountCode.INTERCHANGE_FEE,
+    "INTERCHANGE_FEE_SETTLEMENT": AccountCode.INTERCHANGE_FEE_SETTLEMENT,
 }
-"""The account code of each ledger account type of the records."""
+"""The account code of each ledger account type that every scheme has."""
 
 # What may never be overdrawn: a position (headroom), what a participant has placed (liquidity), and the account
 # through which an on-us payment passes.
@@ -80,7 +87,7 @@ def account_id(participant: str, currency: str, account_type: str) -> int:
 
 def account(participant: str, currency: str, account_type: str) -> Account:
     """The ledger account for one of the account types of the records."""
-    code = ACCOUNT_CODES[account_type]
+    code = ACCOUNT_CODES.get(account_type, AccountCode.OTHER)
     flags = AccountFlags(0)
     if code in _NEVER_OVERDRAWN:
         flags |= AccountFlags.debits_must_not_exceed_credits

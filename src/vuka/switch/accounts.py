@@ -272,6 +272,13 @@ def settlement_models(tx: Tx, name: str | None = None) -> list[SettlementModel]:
     ]
 
 
+def ilp_packet(tx: Tx, transfer_id: TransferId) -> str | None:
+    """The ILP packet of a payment, as its payer sent it; None where there is no such payment."""
+    rows = tx.query("SELECT ilp_packet FROM transfer WHERE transfer_id = ?", (transfer_id,))
+    packet: str | None = rows[0][0] if rows else None
+    return packet
+
+
 def transfer(tx: Tx, transfer_id: TransferId) -> TransferDetails | None:
     """One transfer, with every state it has been in."""
     rows = tx.query(

@@ -219,15 +219,21 @@ def _currency_fault(currency: str) -> FspiopError | None:
 
 
 def _account_types(work: Work, currency: str) -> list[str]:
-    """The accounts that a participant needs in a currency: what its settlement models, or the default ones, name."""
+    """The accounts that a participant needs in a currency: those that its settlement models name.
+
+    A default model counts for the ledger account type that the currency has no model of its own for. (The reference
+    drops every default as soon as there is one: a currency with a model for fees only would have no positions.)
+    """
     models = work.tx.query(
         """SELECT currency, ledger_account_type, settlement_account_type FROM settlement_model
            WHERE is_active = 1 AND (currency = ? OR currency IS NULL) ORDER BY settlement_model_id""",
         (currency,),
     )
-    own = [model for model in models if model[0] is not None]
+    own = {ledger_account_type for model_currency, ledger_account_type, _ in models if model_currency is not None}
     types: list[str] = []
-    for _, ledger_account_type, settlement_account_type in own or models:
+    for model_currency, ledger_account_type, settlement_account_type in models:
+        if model_currency is None and ledger_account_type in own:
+            continue
         types += (each for each in (ledger_account_type, settlement_account_type) if each not in types)
     if POSITION in types:
         types.append(HEADROOM)

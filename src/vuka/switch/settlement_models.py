@@ -1,0 +1,121 @@
+"""Settlement models: how the transfers of a currency, or of all that have no model of their own, settle.
+
+A model names the account that obligations build up on and the one that they are discharged on; a participant that
+joins in a currency gets the accounts of its models. The rules and the words of their errors are the reference's
+(hub reference §5.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from vuka.errors import ErrorCode, FspiopError
+from vuka.money import Currency
+from vuka.switch.work import Command, Outcome, Work
+
+GRANULARITIES: Final = ("GROSS", "NET")
+INTERCHANGES: Final = ("BILATERAL", "MULTILATERAL")
+DELAYS: Final = ("IMMEDIATE", "DEFERRED")
+
+COMBINATIONS: Final = frozenset(
+    (
+        ("IMMEDIATE", "GROSS", "BILATERAL"),
+        ("DEFERRED", "GROSS", "BILATERAL"),
+        ("DEFERRED", "NET", "BILATERAL"),
+        ("DEFERRED", "NET", "MULTILATERAL"),
+    )
+)
+"""Delay, granularity and interchange that make sense together."""
+
+SETTLEMENT_ACCOUNT_TYPES: Final = ("SETTLEMENT", "INTERCHANGE_FEE_SETTLEMENT")
+
+
+class AddSettlementModel(Command, frozen=True, kw_only=True):
+    """``POST /settlementModels``."""
+
+    name: str
+    granularity: str
+    interchange: str
+    delay: str
+    currency: Currency | None
+    """None: the default for every currency that has none of its own for that account."""
+    require_liquidity_check: bool
+    ledger_account_type: str
+    settlement_account_type: str
+    auto_position_reset: bool
+
+
+class SetSettlementModelActive(Command, frozen=True, kw_only=True):
+    """``PUT /settlementModels/{name}``: whether participants that join get its accounts."""
+
+    name: str
+    is_active: bool
+
+
+def add(work: Work, commands: Sequence[AddSettlementModel]) -> list[Outcome]:
+    """Stores models."""
+    return [_add(work, command) for command in commands]
+
+
+def _add(work: Work, command: AddSettlementModel) -> Outcome:
+    fault = _fault(work, command)
+    if fault is not None:
+        return Outcome(error=fault)
+    work.tx.run(
+        """INSERT INTO settlement_model (name, is_active, granularity, interchange, delay, currency,
+               require_liquidity_check, ledger_account_type, settlement_account_type, auto_position_reset, created_ms)
+           VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (
+            command.name,
+            command.granularity,
+            command.interchange,
+            command.delay,
+            command.currency,
+            int(command.require_liquidity_check),
+            command.ledger_account_type,
+            command.settlement_account_type,
+            int(command.auto_position_reset),
+            work.now_ms,
+        ),
+    )
+    return Outcome(note=f"settlement model {command.name} created")
+
+
+def _fault(work: Work, command: AddSettlementModel) -> FspiopError | None:
+    """Why a model can't be, in the reference's order."""
+    if (command.delay, command.granularity, command.interchange) not in COMBINATIONS:
+        detail = f"{command.delay} {command.granularity} {command.interchange} is not a settlement model"
+        return FspiopError(ErrorCode.CLIENT_ERROR, detail)
+    known = {name for (name,) in work.tx.query("SELECT name FROM ledger_account_type WHERE is_active = 1")}
+    if command.ledger_account_type not in known:
+        return FspiopError(ErrorCode.ADD_PARTY_INFO_ERROR, "Ledger account type was not found")
+    if command.settlement_account_type not in known:
+        return FspiopError(ErrorCode.ADD_PARTY_INFO_ERROR, "Settlement account type was not found")
+    if work.tx.query("SELECT 1 FROM settlement_model WHERE name = ?", (command.name,)):
+        return FspiopError(ErrorCode.CLIENT_ERROR, "Settlement Model already exists")
+    if command.currency is not None and work.tx.query(
+        "SELECT 1 FROM settlement_model WHERE ledger_account_type = ? AND currency = ?",
+        (command.ledger_account_type, command.currency),
+    ):
+        detail = f"{command.currency} has a Settlement Model for {command.ledger_account_type} already"
+        return FspiopError(ErrorCode.CLIENT_ERROR, detail)
+    return None
+
+
+def set_active(work: Work, commands: Sequence[SetSettlementModelActive]) -> list[Outcome]:
+    """Takes models into use, or out of it."""
+    return [_set_active(work, command) for command in commands]
+
+
+def _set_active(work: Work, command: SetSettlementModelActive) -> Outcome:
+    touched = work.tx.run(
+        "UPDATE settlement_model SET is_active = ? WHERE name = ?", (int(command.is_active), command.name)
+    )
+    if not touched:
+        return Outcome(error=FspiopError(ErrorCode.INTERNAL_SERVER_ERROR, "Settlement Model does not exist"))
+    return Outcome(note=f"settlement model {command.name}: {'active' if command.is_active else 'not active'}")
+
+
+USE_CASES: Final = ((add, AddSettlementModel), (set_active, SetSettlementModelActive))
+"""Each function with the commands that it decides."""
