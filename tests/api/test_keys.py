@@ -104,6 +104,7 @@ def test_keys_are_bounded(client: TestClient, bench: SchemeBench) -> None:
         ("GET", "signatures", None),
         ("PUT", "signatures", {"signatures": "OFF"}),
     ],
+    ids=["list", "add", "retire", "ask", "set"],
 )
 def test_a_participant_that_is_not_there_is_3200(client: TestClient, method: str, path: str, body: object) -> None:
     assert error_of(client.request(method, f"/participants/nobody/{path}", json=body)) == (400, "3200")

@@ -1,0 +1,491 @@
+"""Every operation of the operators' API: that it is served, that it succeeds, and each error that can come of it.
+
+The files are ``central-ledger-admin.json``, ``als-admin.yaml`` and ``oracle-1.0.yaml``, found as in
+``test_every_operation.py``; where they are absent only the walk over them is skipped. Details of each operation are in
+``tests/api``; here it is that none is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+import pytest
+import pytest_asyncio
+import yaml
+from tests.contract.test_every_operation import METHODS, SPECS
+
+from vuka.api.admin import admin_app
+from vuka.api.hub import Hub
+from vuka.cli.hub import found, make_admin_token
+from vuka.config import load
+from vuka.fspiop.ilp import agree
+from vuka.fspiop.times import format_datetime_ms
+from vuka.ids import FspId, TransferId, parse_id
+from vuka.money import Amount
+from vuka.sim.participant import now_ms
+from vuka.sim.unquoted import CONDITION
+from vuka.store.sqlite import Database
+from vuka.switch.transfers import PrepareTransfer
+from vuka.switch.work import Inbound
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("every-operators-operation")]
+
+LEDGER, LOOKUP, ORACLE = "central-ledger-admin.json", "als-admin.yaml", "oracle-1.0.yaml"
+UNDER: Final = {LEDGER: "", LOOKUP: "", ORACLE: "/oracle"}
+"""Where an API lies on the listener."""
+
+ACCEPT: Final = {"accept": "application/json"}
+Operation = tuple[str, str, str]
+
+
+@dataclass
+class Desk:
+    """An operator's: a hub in this process, a token of every role, and participants to work on."""
+
+    hub: Hub
+    client: httpx.AsyncClient
+    admin: str
+    reader: str = ""
+
+    async def ask(
+        self, method: str, path: str, body: object = None, *, token: str | None = "admin", raw: bytes | None = None
+    ) -> httpx.Response:
+        headers = dict(ACCEPT)
+        if token is not None:
+            headers["authorization"] = f"Bearer {self.admin if token == 'admin' else token}"
+        content = raw if raw is not None else None if body is None else json.dumps(body).encode()
+        if content is not None:
+            headers["content-type"] = "application/json"
+        return await self.client.request(method, path, content=content, headers=headers)
+
+    async def participant(self) -> str:
+        """A new participant with limits; its name."""
+        name = f"fsp{uuid.uuid4().hex[:12]}"
+        assert (await self.ask("POST", "/participants", {"name": name, "currency": "USD"})).status_code == 201
+        assert (await self.ask("POST", f"/participants/{name}/initialPositionAndLimits", LIMITS)).status_code == 201
+        return name
+
+    async def account(self, name: str, kind: str) -> int:
+        accounts = (await self.ask("GET", f"/participants/{name}/accounts")).json()
+        number: int = next(each["id"] for each in accounts if each["ledgerAccountType"] == kind)
+        return number
+
+    async def funded(self) -> tuple[str, str]:
+        """A participant with funds, and the path of its settlement account."""
+        name = await self.participant()
+        path = f"/participants/{name}/accounts/{await self.account(name, 'SETTLEMENT')}"
+        assert (await self.ask("POST", path, movement("recordFundsIn", "100"))).status_code == 202
+        return name, path
+
+
+LIMITS: Final = {"currency": "USD", "limit": {"type": "NET_DEBIT_CAP", "value": 1000}, "initialPosition": 0}
+ENDPOINT: Final = {"type": "FSPIOP_CALLBACK_URL_QUOTES", "value": "http://127.0.0.1:9"}
+MODEL: Final = {
+    "settlementGranularity": "NET",
+    "settlementInterchange": "MULTILATERAL",
+    "settlementDelay": "DEFERRED",
+    "requireLiquidityCheck": True,
+    "ledgerAccountType": "INTERCHANGE_FEE",
+    "autoPositionReset": True,
+    "settlementAccountType": "INTERCHANGE_FEE_SETTLEMENT",
+}
+
+
+def movement(action: str, amount: str) -> dict[str, Any]:
+    return {
+        "transferId": str(uuid.uuid4()),
+        "externalReference": "bank",
+        "action": action,
+        "reason": "because",
+        "amount": {"amount": amount, "currency": "USD"},
+    }
+
+
+# --- how each succeeds -----------------------------------------------------------------------------------------------
+
+SUCCESSES: Final[dict[Operation, Callable[[Desk], Awaitable[httpx.Response]]]] = {}
+STATUS: Final[dict[Operation, int]] = {}
+
+
+def succeeds(
+    api: str, method: str, template: str, status: int
+) -> Callable[[Callable[[Desk], Awaitable[httpx.Response]]], Callable[[Desk], Awaitable[httpx.Response]]]:
+    """Enters how an operation succeeds, and with what status."""
+
+    def enter(success: Callable[[Desk], Awaitable[httpx.Response]]) -> Callable[[Desk], Awaitable[httpx.Response]]:
+        SUCCESSES[api, method, template] = success
+        STATUS[api, method, template] = status
+        return success
+
+    return enter
+
+
+def _simple(api: str, method: str, template: str, status: int, path: str, body: object = None) -> None:
+    async def success(desk: Desk) -> httpx.Response:
+        if "{participant}" in path:
+            return await desk.ask(method, path.format(participant=await desk.participant()), body)
+        return await desk.ask(method, path, body)
+
+    succeeds(api, method, template, status)(success)
+
+
+for template in ("/health", "/enums", "/metrics", "/participants", "/participants/limits"):
+    _simple(LEDGER, "GET", template, 200, template)
+for template in ("/ledgerAccountTypes", "/settlementModels"):
+    _simple(LEDGER, "GET", template, 200, template)
+_simple(LEDGER, "GET", "/settlementModels/{name}", 200, "/settlementModels/DEFERREDNET")
+_simple(LEDGER, "PUT", "/settlementModels/{name}", 200, "/settlementModels/DEFERREDNET", {"isActive": True})
+for rest in ("", "/endpoints", "/limits", "/positions", "/accounts"):
+    _simple(LEDGER, "GET", "/participants/{name}" + rest, 200, "/participants/{participant}" + rest)
+_simple(LEDGER, "PUT", "/participants/{name}", 200, "/participants/{participant}", {"isActive": False})
+_simple(LEDGER, "POST", "/participants/{name}/endpoints", 201, "/participants/{participant}/endpoints", ENDPOINT)
+
+
+@succeeds(LEDGER, "POST", "/participants", 201)
+async def post_participants(desk: Desk) -> httpx.Response:
+    return await desk.ask("POST", "/participants", {"name": f"fsp{uuid.uuid4().hex[:12]}", "currency": "USD"})
+
+
+@succeeds(LEDGER, "PUT", "/participants/{name}/limits", 200)
+async def put_limits(desk: Desk) -> httpx.Response:
+    limit = {"type": "NET_DEBIT_CAP", "value": "500.5", "alarmPercentage": 10}
+    path = f"/participants/{await desk.participant()}/limits"
+    return await desk.ask("PUT", path, {"currency": "USD", "limit": limit})
+
+
+@succeeds(LEDGER, "POST", "/participants/{name}/accounts", 201)
+async def post_accounts(desk: Desk) -> httpx.Response:
+    return await desk.ask("POST", "/participants/Hub/accounts", {"currency": "USD", "type": "HUB_FEE"})
+
+
+@succeeds(LEDGER, "POST", "/participants/{name}/initialPositionAndLimits", 201)
+async def post_initial(desk: Desk) -> httpx.Response:
+    made = await post_participants(desk)
+    return await desk.ask("POST", f"/participants/{made.json()['name']}/initialPositionAndLimits", LIMITS)
+
+
+@succeeds(LEDGER, "POST", "/participants/{name}/accounts/{id}", 202)
+async def post_funds(desk: Desk) -> httpx.Response:
+    _, path = await desk.funded()
+    return await desk.ask("POST", path, movement("recordFundsOutPrepareReserve", "10"))
+
+
+@succeeds(LEDGER, "PUT", "/participants/{name}/accounts/{id}", 200)
+async def put_account(desk: Desk) -> httpx.Response:
+    name = await desk.participant()
+    path = f"/participants/{name}/accounts/{await desk.account(name, 'POSITION')}"
+    return await desk.ask("PUT", path, {"isActive": False})
+
+
+@succeeds(LEDGER, "PUT", "/participants/{name}/accounts/{id}/transfers/{transferId}", 202)
+async def put_funds(desk: Desk) -> httpx.Response:
+    _, path = await desk.funded()
+    reserve = movement("recordFundsOutPrepareReserve", "10")
+    assert (await desk.ask("POST", path, reserve)).status_code == 202
+    conclusion = {"action": "recordFundsOutCommit", "reason": "the bank has paid"}
+    return await desk.ask("PUT", f"{path}/transfers/{reserve['transferId']}", conclusion)
+
+
+@succeeds(LEDGER, "POST", "/ledgerAccountTypes", 201)
+async def post_types(desk: Desk) -> httpx.Response:
+    body = {"name": "MERCHANT_FEE", "description": "Fees of merchants", "isActive": True, "isSettleable": True}
+    return await desk.ask("POST", "/ledgerAccountTypes", body)
+
+
+@succeeds(LEDGER, "POST", "/settlementModels", 201)
+async def post_models(desk: Desk) -> httpx.Response:
+    return await desk.ask("POST", "/settlementModels", {"name": "FEES", "currency": "KES", **MODEL})
+
+
+@succeeds(LEDGER, "GET", "/transactions/{id}", 200)
+async def get_transaction(desk: Desk) -> httpx.Response:
+    payer, payee = FspId((await desk.funded())[0]), FspId((await desk.funded())[0])
+    wire_id = str(uuid.uuid4())
+    info = {"partyIdType": "MSISDN", "partyIdentifier": "254711000001"}
+    transaction = {
+        "transactionId": str(uuid.uuid4()),
+        "quoteId": str(uuid.uuid4()),
+        "payee": {"partyIdInfo": {**info, "fspId": payee}},
+        "payer": {"partyIdInfo": {**info, "fspId": payer}},
+        "amount": {"amount": "1", "currency": "USD"},
+        "transactionType": {"scenario": "TRANSFER", "initiator": "PAYER", "initiatorType": "CONSUMER"},
+        "expiration": format_datetime_ms(now_ms() + 60_000),
+    }
+    message = Inbound(
+        message_id=desk.hub.new_message_id(),
+        method="POST",
+        path="/transfers",
+        headers=(),
+        body=b"{}",
+        source=payer,
+        destination=payee,
+        resource="transfers",
+        ids=(wire_id,),
+        version="1.1",
+        answer_version="1.1",
+        received_ms=now_ms(),
+    )
+    await desk.hub.submit(
+        PrepareTransfer(
+            message=message,
+            transfer_id=TransferId(parse_id(wire_id)),
+            payer_fsp=payer,
+            payee_fsp=payee,
+            amount=Amount.from_string("1 USD"),
+            condition=CONDITION,
+            ilp_packet=agree(transaction, b"secret").packet,
+            expires_ms=now_ms() + 60_000,
+            body_hash=bytes(32),
+        )
+    )
+    answer = await desk.ask("GET", f"/transactions/{wire_id}")
+    assert answer.json() == transaction
+    return answer
+
+
+def oracle(currency: str) -> dict[str, Any]:
+    return {
+        "oracleIdType": "IBAN",
+        "endpoint": {"value": "http://127.0.0.1:9/oracle", "endpointType": "URL"},
+        "currency": currency,
+        "isDefault": True,
+    }
+
+
+async def _oracle_id(desk: Desk, currency: str) -> str:
+    assert (await desk.ask("POST", "/oracles", oracle(currency))).status_code == 201
+    found = (await desk.ask("GET", f"/oracles?currency={currency}&type=IBAN")).json()
+    return str(found[0]["oracleId"])
+
+
+_simple(LOOKUP, "GET", "/oracles", 200, "/oracles")
+_simple(LOOKUP, "GET", "/health", 200, "/health")
+_simple(LOOKUP, "POST", "/oracles", 201, "/oracles", oracle("EUR"))
+
+
+@succeeds(LOOKUP, "PUT", "/oracles/{ID}", 204)
+async def put_oracle(desk: Desk) -> httpx.Response:
+    return await desk.ask("PUT", f"/oracles/{await _oracle_id(desk, 'KES')}", oracle("KES"))
+
+
+@succeeds(LOOKUP, "DELETE", "/oracles/{ID}", 204)
+async def delete_oracle(desk: Desk) -> httpx.Response:
+    return await desk.ask("DELETE", f"/oracles/{await _oracle_id(desk, 'UGX')}")
+
+
+_simple(ORACLE, "GET", "/health", 200, "/oracle/health")
+PARTY: Final = {"fspId": "greenbank", "currency": "USD"}
+
+
+def _of_a_party(template: str, path: str) -> None:
+    """The operations on one party, with and without a sub-identifier."""
+    _simple(ORACLE, "POST", template, 201, path, PARTY)
+    _simple(ORACLE, "GET", template, 200, path)
+    _simple(ORACLE, "PUT", template, 200, path, PARTY)
+
+    async def delete(desk: Desk) -> httpx.Response:
+        await desk.ask("POST", path, PARTY)
+        return await desk.ask("DELETE", path)
+
+    succeeds(ORACLE, "DELETE", template, 204)(delete)
+
+
+_of_a_party("/participants/{Type}/{ID}", "/oracle/participants/MSISDN/254711000001")
+_of_a_party("/participants/{Type}/{ID}/{SubId}", "/oracle/participants/MSISDN/254711000001/HOME")
+_simple(
+    ORACLE,
+    "POST",
+    "/participants",
+    201,
+    "/oracle/participants",
+    {
+        "requestId": "b51ec534-ee48-4575-b6a9-ead2955b8069",
+        "partyList": [{"partyIdType": "MSISDN", "partyIdentifier": "254711000002", "fspId": "greenbank"}],
+    },
+)
+
+ELSEWHERE: Final[dict[Operation, str]] = {(ORACLE, "GET", "/metrics"): "one process has one page of metrics: /metrics"}
+"""What the files have and this listener answers under another path."""
+
+NEVER_ANSWERED: Final = {
+    "default": "no status at all",
+    "406": "these APIs have one version",
+    "501": "all of it is there",
+}
+"""What the files document for every operation, and why it does not arise."""
+
+
+# --- the walk --------------------------------------------------------------------------------------------------------
+
+
+def documented() -> dict[Operation, list[str]]:
+    """Every operation of the files, with the statuses that it documents."""
+    found: dict[Operation, list[str]] = {}
+    for name in UNDER:
+        path = SPECS / name
+        if not path.exists():
+            pytest.skip(f"no OpenAPI files: set VUKA_SPECS to a directory that holds {name}")
+        for template, operations in yaml.safe_load(path.read_text(encoding="utf-8"))["paths"].items():
+            for method, operation in operations.items():
+                if method in METHODS:
+                    found[name, method.upper(), template] = [str(each) for each in operation["responses"]]
+    return found
+
+
+async def test_every_operation_of_the_files_is_tested() -> None:
+    assert [each for each in documented() if each not in SUCCESSES and each not in ELSEWHERE] == []
+
+
+async def test_every_documented_status_is_seen() -> None:
+    seen = {str(status) for status in (*STATUS.values(), *ERRORS)} | NEVER_ANSWERED.keys()
+    assert {status for statuses in documented().values() for status in statuses} - seen == set()
+
+
+async def test_a_success_has_a_documented_status() -> None:
+    for operation, statuses in documented().items():
+        if operation in STATUS and statuses != ["default"]:
+            assert str(STATUS[operation]) in statuses, operation
+
+
+# --- success and errors ----------------------------------------------------------------------------------------------
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
+    """A hub that wants to know who operates it."""
+    config = load(
+        None, {"VUKA_OPERATORS_API_AUTHENTICATION": "required"}, data_dir=str(tmp_path_factory.mktemp("desk"))
+    )
+    found(config, "Desk", ["USD", "KES"])
+    token = make_admin_token(config, by="test").read_text().strip()
+    database = Database.open(config.database_path)
+    hub = Hub(config, database)
+    await hub.start()
+    transport = httpx.ASGITransport(admin_app(hub), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://hub") as client:
+        desk = Desk(hub, client, token)
+        made = await desk.ask("POST", "/credentials", {"operator": "reader", "roles": ["read"]})
+        desk.reader = made.json()["secret"]
+        yield desk
+    await hub.stop()
+    database.close()
+
+
+OPERATIONS: Final = [pytest.param(*operation, id=" ".join(operation)) for operation in SUCCESSES]
+OPEN: Final = ("/health",)
+"""What anybody may ask."""
+
+
+@pytest.mark.parametrize(("api", "method", "template"), OPERATIONS)
+async def test_an_operation_succeeds(desk: Desk, api: str, method: str, template: str) -> None:
+    answer = await SUCCESSES[api, method, template](desk)
+    assert answer.status_code == STATUS[api, method, template], answer.text
+
+
+def refused(answer: httpx.Response) -> tuple[int, str]:
+    information = json.loads(answer.content)["errorInformation"]
+    assert 1 <= len(information["errorDescription"]) <= 128
+    return answer.status_code, information["errorCode"]
+
+
+def path_of(api: str, template: str) -> str:
+    """A path of that template, of things that are not there."""
+    path = template.replace("{name}", "nobody").replace("{id}", "999999").replace("{ID}", "999999")
+    path = path.replace("{transferId}", "b51ec534-ee48-4575-b6a9-ead2955b8069").replace("{SubId}", "HOME")
+    return UNDER[api] + path.replace("{Type}", "NOTYPE")
+
+
+async def _of_what_is_wrong(desk: Desk, api: str, method: str, template: str) -> None:
+    if method in ("POST", "PUT"):
+        assert refused(await desk.ask(method, path_of(api, template), raw=b"{"))[0] == 400
+    elif "{" in template and template != "/oracles/{ID}":
+        assert refused(await desk.ask(method, path_of(api, template)))[0] == 400
+    elif template == "/oracles":
+        answer = await desk.client.get("/oracles", headers={"authorization": f"Bearer {desk.admin}", "accept": ""})
+        assert refused(answer) == (400, "3102"), "Accept is required, as the file says"
+    elif template in ("/participants", "/participants/limits"):
+        query = {"/participants": "isProxy=maybe", "/participants/limits": "currency=XYZ"}
+        assert refused(await desk.ask(method, f"{path_of(api, template)}?{query[template]}"))[0] == 400
+
+
+async def _without_a_token(desk: Desk, api: str, method: str, template: str) -> None:
+    answer = await desk.ask(method, path_of(api, template), token=None)
+    if template in OPEN and api != ORACLE:
+        assert answer.status_code == 200
+    else:
+        assert refused(answer)[0] == 401
+        assert "www-authenticate" in answer.headers
+
+
+async def _with_too_little(desk: Desk, api: str, method: str, template: str) -> None:
+    answer = await desk.ask(method, path_of(api, template), {}, token=desk.reader)
+    if method == "GET":
+        assert answer.status_code != 403, "who may read may ask everything"
+    else:
+        assert refused(answer)[0] == 403
+
+
+async def _of_an_unknown_path(desk: Desk, api: str, method: str, template: str) -> None:
+    answer = await desk.ask(method, f"/no/such{path_of(api, template)}")
+    assert refused(answer) == (404, "3002")
+
+
+async def _of_another_method(desk: Desk, api: str, method: str, template: str) -> None:
+    answer = await desk.ask("PATCH", path_of(api, template))
+    assert refused(answer) == (405, "3000")
+    assert method in answer.headers["allow"].split(", ")
+
+
+async def _of_a_hub_that_stops(desk: Desk, api: str, method: str, template: str) -> None:
+    if method == "GET":
+        return
+    closing = desk.hub.engine._closing
+    desk.hub.engine._closing = True
+    try:
+        answer = await SUCCESSES[api, method, template](_Hurried(desk.hub, desk.client, desk.admin))
+    except _NotNowError as refusal:
+        answer = refusal.answer
+    finally:
+        desk.hub.engine._closing = closing
+    assert refused(answer) == (503, "2003")
+
+
+class _NotNowError(Exception):
+    def __init__(self, answer: httpx.Response) -> None:
+        super().__init__(answer.text)
+        self.answer = answer
+
+
+class _Hurried(Desk):
+    """Gives up at the first answer that is a 503: what a success needs first is refused too."""
+
+    async def ask(
+        self, method: str, path: str, body: object = None, *, token: str | None = "admin", raw: bytes | None = None
+    ) -> httpx.Response:
+        answer = await super().ask(method, path, body, token=token, raw=raw)
+        if answer.status_code == 503:
+            raise _NotNowError(answer)
+        return answer
+
+
+ERRORS: Final = {
+    400: _of_what_is_wrong,
+    401: _without_a_token,
+    403: _with_too_little,
+    404: _of_an_unknown_path,
+    405: _of_another_method,
+    503: _of_a_hub_that_stops,
+}
+
+
+@pytest.mark.parametrize("status", list(ERRORS))
+@pytest.mark.parametrize(("api", "method", "template"), OPERATIONS)
+async def test_an_operation_is_refused_as_documented(
+    desk: Desk, api: str, method: str, template: str, status: int
+) -> None:
+    await ERRORS[status](desk, api, method, template)
