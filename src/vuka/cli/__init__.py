@@ -17,6 +17,7 @@ from vuka.cli import (
     hub,
     key,
     messages,
+    model,
     oracle,
     participant,
     quotes,
@@ -70,6 +71,8 @@ app.add_typer(transfer.app, name="transfer")
 app.add_typer(quotes.app, name="quotes")
 app.add_typer(messages.app, name="message")
 app.add_typer(access.app, name="access")
+app.add_typer(model.app, name="model")
+app.add_typer(model.types, name="account-type")
 app.command("trace")(trace.trace)
 app.command("audit")(audit.audit)
 app.command("config")(config.config)
