@@ -687,7 +687,7 @@ def test_an_endpoint_has_a_type_and_a_value(client: TestClient, dfsp: str, body:
 
 MODEL = {
     "settlementModelId": 1,
-    "name": "DEFERREDNET",
+    "name": "DEFAULTDEFERREDNET",
     "isActive": True,
     "settlementGranularity": "NET",
     "settlementInterchange": "MULTILATERAL",
@@ -704,7 +704,7 @@ def test_settlement_models_are_listed(client: TestClient) -> None:
 
 
 def test_one_settlement_model_is_shown(client: TestClient) -> None:
-    assert client.get("/settlementModels/DEFERREDNET").json() == MODEL
+    assert client.get("/settlementModels/DEFAULTDEFERREDNET").json() == MODEL
 
 
 def test_an_unknown_settlement_model_is_3200(client: TestClient) -> None:

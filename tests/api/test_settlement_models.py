@@ -116,6 +116,13 @@ def test_what_a_model_can_not_say(client: TestClient, name: str, value: object, 
     assert refused(client.post("/settlementModels", json={**MODEL, name: value}))[:2] == (400, code)
 
 
+def test_a_provisioning_script_may_make_the_usual_model_on_a_new_hub(client: TestClient) -> None:
+    usual = {**MODEL, "name": "DEFERREDNET", "settlementGranularity": "NET", "settlementDelay": "DEFERRED"}
+    answer = client.post("/settlementModels", json={**usual, "settlementInterchange": "MULTILATERAL"})
+    assert answer.status_code == 201
+    assert accounts_of(client, "first") == [("POSITION", 0), ("SETTLEMENT", 0)]
+
+
 def test_a_name_stands_for_one_model(client: TestClient) -> None:
     client.post("/settlementModels", json=MODEL)
     again = client.post("/settlementModels", json={**MODEL, "currency": "EUR"})
@@ -137,7 +144,7 @@ def test_a_model_is_taken_out_of_use_and_into_it_again(client: TestClient) -> No
 def test_a_model_that_is_not_there(client: TestClient) -> None:
     assert refused(client.get("/settlementModels/NONE"))[:2] == (400, "3200")
     assert refused(client.put("/settlementModels/NONE", json={"isActive": True}))[:2] == (500, "2001")
-    assert refused(client.put("/settlementModels/DEFERREDNET", json={}))[:2] == (400, "3102")
+    assert refused(client.put("/settlementModels/DEFAULTDEFERREDNET", json={}))[:2] == (400, "3102")
 
 
 def test_a_participant_gets_the_accounts_that_its_models_name_none_of_them_active(client: TestClient) -> None:
@@ -150,7 +157,7 @@ def test_a_participant_gets_the_accounts_that_its_models_name_none_of_them_activ
 
 def test_a_model_of_the_currency_goes_before_the_default_for_the_same_account(client: TestClient) -> None:
     client.post("/settlementModels", json=MODEL)
-    client.put("/settlementModels/DEFERREDNET", json={"isActive": False})
+    client.put("/settlementModels/DEFAULTDEFERREDNET", json={"isActive": False})
     assert accounts_of(client, "first") == [("POSITION", 0), ("SETTLEMENT", 0)]
     answer = client.post("/participants", json={"name": "second", "currency": "EUR"})
     assert refused(answer)[:2] == (400, "6000")

@@ -138,8 +138,8 @@ for template in ("/health", "/enums", "/metrics", "/participants", "/participant
     _simple(LEDGER, "GET", template, 200, template)
 for template in ("/ledgerAccountTypes", "/settlementModels"):
     _simple(LEDGER, "GET", template, 200, template)
-_simple(LEDGER, "GET", "/settlementModels/{name}", 200, "/settlementModels/DEFERREDNET")
-_simple(LEDGER, "PUT", "/settlementModels/{name}", 200, "/settlementModels/DEFERREDNET", {"isActive": True})
+_simple(LEDGER, "GET", "/settlementModels/{name}", 200, "/settlementModels/DEFAULTDEFERREDNET")
+_simple(LEDGER, "PUT", "/settlementModels/{name}", 200, "/settlementModels/DEFAULTDEFERREDNET", {"isActive": True})
 for rest in ("", "/endpoints", "/limits", "/positions", "/accounts"):
     _simple(LEDGER, "GET", "/participants/{name}" + rest, 200, "/participants/{participant}" + rest)
 _simple(LEDGER, "PUT", "/participants/{name}", 200, "/participants/{participant}", {"isActive": False})

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.xdist_group("fuzz")
 
 ANSWER_SECONDS_MAX: Final = 10
 EXAMPLES: Final = 6
-EXAMPLES_LONG: Final = 1_500
+EXAMPLES_LONG: Final = 300
 
 PARTICIPANTS_FILES: Final = ("fspiop-1.0.yaml", "fspiop-1.1.yaml", "fspiop-2.0.yaml")
 OPERATORS_FILES: Final = ("central-ledger-admin.json", "als-admin.yaml", "oracle-1.0.yaml")

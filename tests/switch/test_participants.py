@@ -67,7 +67,7 @@ def test_a_founded_scheme_has_the_hubs_accounts_in_its_currencies_active(hub: Sc
 def test_a_founded_scheme_settles_deferred_net_multilateral_by_default(hub: SchemeBench) -> None:
     (model,) = hub.read(lambda tx, _ledger, _directory: accounts.settlement_models(tx))
     assert (model.name, model.delay, model.granularity, model.interchange) == (
-        "DEFERREDNET",
+        "DEFAULTDEFERREDNET",
         "DEFERRED",
         "NET",
         "MULTILATERAL",

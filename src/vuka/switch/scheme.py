@@ -18,7 +18,9 @@ from vuka.switch.directory import HUB_MULTILATERAL_SETTLEMENT, HUB_ON_US, HUB_RE
 from vuka.switch.participants import insert_participant, open_accounts
 from vuka.switch.work import Work
 
-DEFAULT_MODEL: Final = "DEFERREDNET"
+DEFAULT_MODEL: Final = "DEFAULTDEFERREDNET"
+"""Not a name that the provisioning scripts of existing schemes give to a model of their own, such as DEFERREDNET."""
+
 SCHEME_NAME_LENGTH_MAX: Final = 128
 FOUNDER: Final = "founding"
 
