@@ -391,8 +391,9 @@ invalid("the payer is not the source", "FSPIOP-Source header should match Payer"
 invalid("the payee is no participant", "Participant nobody not found", payeeFsp="nobody")
 invalid("the payer has no such account", "Participant payerfsp KES account not found",
         amount={"amount": "1", "currency": "KES"})  # fmt: skip
-invalid("the condition's spare bits", "Condition is not 32 bytes in base64url", condition="A" * 42 + "B")
-invalid("the expiration is past", "Expiration date is already in the past", expiration="2020-01-01T00:00:00.000Z")
+invalid("the condition's spare bits", "Condition validation failed", condition="A" * 42 + "B")
+invalid("the expiration is past", "Expiration date 2020-01-01T00:00:00.000Z is already in the past",
+        expiration="2020-01-01T00:00:00.000Z")  # fmt: skip
 invalid("the payer pays itself", ON_US, payeeFsp="payerfsp")
 
 

@@ -396,7 +396,11 @@ async def test_a_fulfilment_without_a_completed_timestamp_is_taken(wire: Wire) -
         ({"payeeFsp": "nobody"}, "3100", "Participant nobody not found"),
         ({"payerFsp": "otherfsp"}, "3100", "FSPIOP-Source header should match Payer"),
         ({"payeeFsp": "payerfsp"}, "3100", "Payer FSP and Payee FSP should be different"),
-        ({"expiration": "2020-01-01T00:00:00.000Z"}, "3100", "Expiration date is already in the past"),
+        (
+            {"expiration": "2020-01-01T00:00:00.000Z"},
+            "3100",
+            "Expiration date 2020-01-01T00:00:00.000Z is already in the past",
+        ),
         ({"amount": {"amount": "1", "currency": "KES"}}, "3100", "Participant payerfsp KES account not found"),
         ({"amount": {"amount": "1000000.01", "currency": "USD"}}, "4001", "Payer FSP insufficient liquidity"),
     ],

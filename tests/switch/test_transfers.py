@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from tests.switch.scheme_bench import SchemeBench
@@ -251,13 +252,16 @@ def test_the_hub_is_nobodys_payee(hub: SchemeBench) -> None:
 )
 def test_a_condition_that_is_not_32_bytes_is_refused(hub: SchemeBench, condition: str) -> None:
     command = prepare(hub, "10 USD", condition=condition)
-    assert refused_prepare(hub, command) == "Condition is not 32 bytes in base64url"
+    assert refused_prepare(hub, command) == "Condition validation failed"
 
 
 @pytest.mark.parametrize("expires_in_ms", [0, -1])
 def test_an_expiration_that_is_not_in_the_future_is_refused_with_3100(hub: SchemeBench, expires_in_ms: int) -> None:
     command = prepare(hub, "10 USD", expires_in_ms=expires_in_ms)
-    assert refused_prepare(hub, command) == "Expiration date is already in the past"
+    expired = datetime.fromtimestamp(command.expires_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    reason = refused_prepare(hub, command)
+    assert reason.startswith(f"Expiration date {expired}.")
+    assert reason.endswith("Z is already in the past")
 
 
 def test_an_expiration_one_millisecond_ahead_is_accepted(hub: SchemeBench) -> None:
@@ -331,15 +335,15 @@ def faulty(hub: SchemeBench, *, sound: int) -> PrepareTransfer:
         (0, "FSPIOP-Source header should match Payer"),
         (1, "Participant payerfsp is inactive"),
         (2, "Participant nobody not found"),
-        (3, "Condition is not 32 bytes in base64url"),
-        (4, "Expiration date is already in the past"),
+        (3, "Condition validation failed"),
+        (4, "Expiration date "),
         (5, "Payer FSP and Payee FSP should be different, unless on-us transfers are allowed by the Scheme"),
         (6, "Participant lonely USD account not found"),
     ],
 )
 def test_the_first_broken_rule_is_the_one_named(hub: SchemeBench, sound: int, reason: str) -> None:
     (line,) = after(hub, faulty(hub, sound=sound))
-    assert line.partition(": ERROR ")[2] == f"{VALIDATION}{reason}"
+    assert line.partition(": ERROR ")[2].startswith(f"{VALIDATION}{reason}")
 
 
 def test_validation_comes_before_liquidity(hub: SchemeBench) -> None:

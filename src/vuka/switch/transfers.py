@@ -18,6 +18,7 @@ import binascii
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 from vuka.errors import ErrorCode, FspiopError, is_known_group
@@ -185,9 +186,10 @@ def _invalid(work: Work, command: PrepareTransfer) -> str | None:
         if not participant.is_active:
             return f"Participant {name} is inactive"
     if _binary_32(command.condition) is None:
-        return "Condition is not 32 bytes in base64url"
+        return "Condition validation failed"
     if command.expires_ms <= command.message.received_ms:
-        return "Expiration date is already in the past"
+        expired = datetime.fromtimestamp(command.expires_ms / 1000, UTC).isoformat(timespec="milliseconds")
+        return f"Expiration date {expired.replace('+00:00', 'Z')} is already in the past"
     if command.payer_fsp.lower() == command.payee_fsp.lower() and not work.scheme.on_us_transfers:
         return "Payer FSP and Payee FSP should be different, unless on-us transfers are allowed by the Scheme"
     payer_account = payer.account(currency, POSITION) if payer is not None else None
