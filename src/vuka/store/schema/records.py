@@ -85,11 +85,12 @@ participant_limit: Final = Table(
     Column("limit_id", Integer, primary_key=True),
     Column("account_id", Integer, ForeignKey("account.account_id"), nullable=False),
     Column("type", Text, nullable=False, comment="NET_DEBIT_CAP"),
-    Column("value", Int64, nullable=False),
+    Column("value", Int64, nullable=False, comment="0 where it is a share of the liquidity."),
     Column("alarm_percentage", Integer, nullable=False),
     Column("is_active", Integer, nullable=False, comment="A change adds a row; the older ones stay, inactive."),
     Column("created_ms", Int64, nullable=False),
     Column("created_by", Text, nullable=False),
+    Column("liquidity_share", Integer, comment="In hundredths of a percent: the cap follows the liquidity."),
 )
 Index(
     "uq_participant_limit_active",
@@ -117,23 +118,6 @@ endpoint: Final = Table(
     Column("created_by", Text, nullable=False),
 )
 
-settlement_model: Final = Table(
-    "settlement_model",
-    metadata,
-    Column("settlement_model_id", Integer, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
-    Column("is_active", Integer, nullable=False),
-    Column("granularity", Text, nullable=False),
-    Column("interchange", Text, nullable=False),
-    Column("delay", Text, nullable=False),
-    Column("currency", Text, comment="None: the default for every currency without a model of its own."),
-    Column("require_liquidity_check", Integer, nullable=False),
-    Column("ledger_account_type", Text, nullable=False),
-    Column("settlement_account_type", Text, nullable=False),
-    Column("auto_position_reset", Integer, nullable=False),
-    Column("created_ms", Int64, nullable=False),
-)
-
 ledger_account_type: Final = Table(
     "ledger_account_type",
     metadata,
@@ -144,16 +128,6 @@ ledger_account_type: Final = Table(
     Column("is_settleable", Integer, nullable=False),
     Column("created_ms", Int64, nullable=False),
     Column("created_by", Text, nullable=False),
-)
-
-settlement_window: Final = Table(
-    "settlement_window",
-    metadata,
-    Column("settlement_window_id", Integer, primary_key=True),
-    Column("state", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("created_ms", Int64, nullable=False),
-    Column("changed_ms", Int64, nullable=False),
 )
 
 oracle_party: Final = Table(
@@ -290,6 +264,7 @@ transfer: Final = Table(
     Column("payee_version", Text, nullable=False, comment="The FSPIOP version of callbacks to the payee."),
     Column("created_ms", Int64, nullable=False),
     Column("completed_ms", Int64),
+    Column("extensions", Text, comment="Of the request: a JSON array of [key, value]."),
 )
 Index("uq_transfer_transfer_id", transfer.c.transfer_id, unique=True)
 Index(

@@ -1,0 +1,256 @@
+"""The records of settlement: what windows hold, what settles it, fees, schedules, bank accounts, notifications.
+
+Times are milliseconds UTC since 1970, amounts minor units at asset scale 4. A sum of amounts may need more than 64
+bits, which SQL does not have: it is kept in two columns, the amount divided by 2^32 and its rest, each of them summed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Column, ForeignKey, Index, Integer, LargeBinary, Table, Text, UniqueConstraint, text
+
+from vuka.store.schema.base import Int64, metadata
+
+settlement_window: Final = Table(
+    "settlement_window",
+    metadata,
+    Column("settlement_window_id", Integer, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_ms", Int64, nullable=False),
+    Column("changed_ms", Int64, nullable=False),
+)
+
+settlement_model: Final = Table(
+    "settlement_model",
+    metadata,
+    Column("settlement_model_id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("is_active", Integer, nullable=False),
+    Column("granularity", Text, nullable=False),
+    Column("interchange", Text, nullable=False),
+    Column("delay", Text, nullable=False),
+    Column("currency", Text, comment="None: the default for every currency without a model of its own."),
+    Column("require_liquidity_check", Integer, nullable=False),
+    Column("ledger_account_type", Text, nullable=False),
+    Column("settlement_account_type", Text, nullable=False),
+    Column("auto_position_reset", Integer, nullable=False),
+    Column("created_ms", Int64, nullable=False),
+)
+
+window_flow: Final = Table(
+    "window_flow",
+    metadata,
+    Column("settlement_window_id", Integer, primary_key=True, autoincrement=False),
+    Column("debtor_account_id", Integer, primary_key=True, autoincrement=False),
+    Column("creditor_account_id", Integer, primary_key=True, autoincrement=False),
+    Column("is_immediate", Integer, primary_key=True, autoincrement=False, comment="Settled as it was committed."),
+    Column("amount_high", Int64, nullable=False, comment="The sum of amount / 2^32."),
+    Column("amount_low", Int64, nullable=False, comment="The sum of amount % 2^32."),
+    Column("transfers", Int64, nullable=False, comment="How many made it up."),
+    comment="What one account owes another by the transfers and fees of a window, grown in the commit of each.",
+    sqlite_with_rowid=False,
+)
+
+window_content: Final = Table(
+    "window_content",
+    metadata,
+    Column("window_content_id", Integer, primary_key=True),
+    Column("settlement_window_id", Integer, ForeignKey("settlement_window.settlement_window_id"), nullable=False),
+    Column("ledger_account_type", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("is_immediate", Integer, nullable=False, comment="Settled as it was committed."),
+    Column("state", Text, nullable=False, comment="CLOSED, PENDING_SETTLEMENT, SETTLED or ABORTED."),
+    Column("settlement_id", Integer, ForeignKey("settlement.settlement_id"), comment="The one that has it now."),
+    Column("created_ms", Int64, nullable=False),
+    Column("changed_ms", Int64, nullable=False),
+    UniqueConstraint(
+        "settlement_window_id", "ledger_account_type", "currency", "is_immediate", name="uq_window_content_kind"
+    ),
+)
+
+settlement: Final = Table(
+    "settlement",
+    metadata,
+    Column("settlement_id", Integer, primary_key=True),
+    Column("settlement_model_id", Integer, ForeignKey("settlement_model.settlement_model_id"), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False, comment="Of its last change of state."),
+    Column("created_ms", Int64, nullable=False),
+    Column("changed_ms", Int64, nullable=False),
+    Column("created_by", Text, nullable=False),
+)
+
+settlement_content: Final = Table(
+    "settlement_content",
+    metadata,
+    Column("settlement_id", Integer, ForeignKey("settlement.settlement_id"), primary_key=True, autoincrement=False),
+    Column(
+        "window_content_id",
+        Integer,
+        ForeignKey("window_content.window_content_id"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    comment="What a settlement was made of: it stays when the settlement is aborted and another takes the content.",
+    sqlite_with_rowid=False,
+)
+
+settlement_account: Final = Table(
+    "settlement_account",
+    metadata,
+    Column("settlement_id", Integer, ForeignKey("settlement.settlement_id"), primary_key=True, autoincrement=False),
+    Column("account_id", Integer, ForeignKey("account.account_id"), primary_key=True, autoincrement=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("external_reference", Text),
+    Column("net_high", Int64, nullable=False, comment="What it owes (negative: is owed), divided by 2^32, downwards."),
+    Column("net_low", Int64, nullable=False, comment="The rest, from 0 to 2^32 - 1."),
+    Column("created_ms", Int64, nullable=False),
+    Column("changed_ms", Int64, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+settlement_obligation: Final = Table(
+    "settlement_obligation",
+    metadata,
+    Column("settlement_id", Integer, ForeignKey("settlement.settlement_id"), primary_key=True, autoincrement=False),
+    Column("debtor_account_id", Integer, primary_key=True, autoincrement=False),
+    Column("creditor_account_id", Integer, primary_key=True, autoincrement=False),
+    Column("amount_high", Int64, nullable=False),
+    Column("amount_low", Int64, nullable=False),
+    comment="Who pays whom in a bilateral settlement; a multilateral one has none.",
+    sqlite_with_rowid=False,
+)
+
+settlement_change: Final = Table(
+    "settlement_change",
+    metadata,
+    Column("settlement_change_id", Integer, primary_key=True),
+    Column("subject", Text, nullable=False, comment="WINDOW, SETTLEMENT or ACCOUNT."),
+    Column("subject_id", Integer, nullable=False, comment="The window's or the settlement's number."),
+    Column("account_id", Integer, comment="Which account of the settlement."),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("external_reference", Text),
+    Column("created_ms", Int64, nullable=False),
+    Column("created_by", Text, nullable=False),
+)
+Index("ix_settlement_change_subject_id", settlement_change.c.subject_id, settlement_change.c.subject)
+
+gross_unsettled: Final = Table(
+    "gross_unsettled",
+    metadata,
+    Column("transfer_seq", Int64, ForeignKey("transfer.transfer_seq"), primary_key=True, autoincrement=False),
+    Column("attempts", Integer, nullable=False),
+    Column("created_ms", Int64, nullable=False),
+    comment="Payments of an immediate model whose payer had no liquidity left when they were committed.",
+)
+
+fee: Final = Table(
+    "fee",
+    metadata,
+    Column("transfer_seq", Int64, primary_key=True, autoincrement=False),
+    Column("fee_no", Integer, primary_key=True, autoincrement=False, comment="From 1."),
+    Column("rule", Text, nullable=False, comment="The name of the rule that charged it."),
+    Column("ledger_account_type", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("amount", Int64, nullable=False),
+    Column("debtor_account_id", Integer, nullable=False),
+    Column("creditor_account_id", Integer, nullable=False),
+    Column("settlement_window_id", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+settlement_schedule: Final = Table(
+    "settlement_schedule",
+    metadata,
+    Column("settlement_schedule_id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("cron", Text, nullable=False, comment="Five fields: minute, hour, day, month, weekday."),
+    Column("time_zone", Text, nullable=False, comment="Of the IANA database, e.g. Africa/Kigali."),
+    Column("settlement_model", Text, comment="The model to settle the closed window by; None: it is closed only."),
+    Column("is_active", Integer, nullable=False),
+    Column("next_ms", Int64, nullable=False, comment="When it is due."),
+    Column("last_ms", Int64, comment="When it last ran."),
+    Column("last_outcome", Text, comment="What it did then, for people."),
+    Column("created_ms", Int64, nullable=False),
+    Column("created_by", Text, nullable=False),
+)
+
+bank_account: Final = Table(
+    "bank_account",
+    metadata,
+    Column(
+        "participant_id",
+        Integer,
+        ForeignKey("participant.participant_id"),
+        primary_key=True,
+        autoincrement=False,
+        comment="The hub's own is the scheme's settlement account.",
+    ),
+    Column("currency", Text, primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("scheme", Text, nullable=False, comment="IBAN or OTHER."),
+    Column("bic", Text),
+    Column("name", Text, nullable=False),
+    Column("changed_ms", Int64, nullable=False),
+    Column("changed_by", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+bank_statement: Final = Table(
+    "bank_statement",
+    metadata,
+    Column("bank_statement_id", Integer, primary_key=True),
+    Column("settlement_id", Integer, ForeignKey("settlement.settlement_id"), nullable=False),
+    Column("file_name", Text, nullable=False),
+    Column("digest", LargeBinary(32), nullable=False, comment="SHA-256 of the file."),
+    Column("content", LargeBinary, nullable=False),
+    Column("findings", Text, nullable=False, comment="A JSON array: the warnings that were accepted."),
+    Column("created_ms", Int64, nullable=False),
+    Column("created_by", Text, nullable=False),
+    UniqueConstraint("settlement_id", "digest"),
+    comment="Statements of the settlement bank by which settlements were finalised.",
+)
+
+notification: Final = Table(
+    "notification",
+    metadata,
+    Column("notification_id", Int64, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("participant", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("data", Text, nullable=False, comment="A JSON object: the figures it tells."),
+    Column("created_ms", Int64, nullable=False),
+)
+
+notification_delivery: Final = Table(
+    "notification_delivery",
+    metadata,
+    Column("notification_id", Int64, primary_key=True, autoincrement=False),
+    Column("channel", Text, primary_key=True, comment="log, webhook, smtp, or a plugin's."),
+    Column("state", Text, nullable=False, comment="PENDING, DELIVERED or PARKED."),
+    Column("attempts", Integer, nullable=False),
+    Column("next_ms", Int64, nullable=False, comment="When it is tried next."),
+    Column("error", Text),
+    Column("updated_ms", Int64, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index(
+    "ix_notification_delivery_pending",
+    notification_delivery.c.next_ms,
+    sqlite_where=text("state = 'PENDING'"),
+    postgresql_where=text("state = 'PENDING'"),
+)
+
+alarm: Final = Table(
+    "alarm",
+    metadata,
+    Column("account_id", Integer, ForeignKey("account.account_id"), primary_key=True, comment="The position."),
+    Column("raised_ms", Int64, nullable=False),
+    Column("last_ms", Int64, nullable=False, comment="When it was last notified."),
+    Column("repeats", Integer, nullable=False, comment="How often it was notified again."),
+    comment="Net debit caps in use beyond their threshold.",
+)
