@@ -32,6 +32,7 @@ from vuka.switch import (
     bulk_quotes,
     funds,
     fx_quotes,
+    gross_settlement,
     keys,
     lookup,
     oracles,
@@ -40,11 +41,13 @@ from vuka.switch import (
     quotes,
     scheme,
     settlement_models,
+    settlements,
     transfers,
     undelivered,
+    windows,
 )
 from vuka.switch.directory import HEADROOM, POSITION, SETTLEMENT, Directory, DirectoryCache
-from vuka.switch.headroom import create_or_raise, recall_shortfalls
+from vuka.switch.headroom import cap, create_or_raise, recall_shortfalls
 from vuka.switch.work import Command, Notice, Outcome, Work
 
 T = TypeVar("T")
@@ -63,6 +66,9 @@ _HANDLERS: dict[type[Command], Callable[..., Sequence[Outcome]]] = {
         *keys.USE_CASES,
         *account_types.USE_CASES,
         *settlement_models.USE_CASES,
+        *windows.USE_CASES,
+        *settlements.USE_CASES,
+        *gross_settlement.USE_CASES,
         *oracles.USE_CASES,
         (lookup.register, lookup.RegisterParty),
         (lookup.remove, lookup.RemoveParty),
@@ -376,7 +382,7 @@ def _audit(tx: Tx, ledger: Ledger, directory: Directory) -> None:
             assert cover >= 0, f"{participant.name} has taken out more than it has placed"
             assert free >= 0, f"{participant.name} has sent more than it may"
             assert not (owed and free), f"{participant.name} may send while it has a shortfall"
-            assert granted - owed == min(position.net_debit_cap or 0, cover), f"{participant.name}: headroom is wrong"
+            assert granted - owed == min(cap(position, cover), cover), f"{participant.name}: headroom is wrong"
     for raw, kind, state in tx.query("SELECT transfer_id, kind, state FROM transfer"):
         pending = ledger_id(raw) in open_reservations
         assert pending == (state == "RESERVED"), f"{kind} {raw.hex()} is {state} and not so in the ledger"

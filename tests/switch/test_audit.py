@@ -28,7 +28,8 @@ IN_A_WINDOW = "a committed transfer is in a settlement window"
 SAME_WINDOW = "ledger and record name the same window"
 ON_US = "an on-us payment returns"
 HAS_A_RECORD = "every reservation has its record"
-POSITION_RULE = "a position is what its payments add up to"
+POSITION_RULE = "a position is what its payments and settlements add up to"
+WINDOW = "a window holds what its transfers add up to"
 LIQUIDITY = "liquidity is what its funds add up to"
 HEADROOM_RULE = "headroom is the smaller of net debit cap and liquidity"
 
@@ -363,7 +364,7 @@ def test_a_committed_transfer_in_another_window_than_the_ledgers_is_reported(bus
     )
     set_record(busy, busy.committed.transfer_id, "settlement_window_id", 2)
     found = busy.found()
-    assert (list(found), subjects(found, SAME_WINDOW)) == ([SAME_WINDOW], [_subject(busy.committed)])
+    assert (list(found), subjects(found, SAME_WINDOW)) == ([SAME_WINDOW, WINDOW], [_subject(busy.committed)])
 
 
 # --- liquidity and headroom -------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ from vuka.ledger.model import Ledger
 from vuka.money import Amount, format_amount
 from vuka.store import Tx
 from vuka.switch import account_types, accounts, funds, participants, settlement_models
-from vuka.switch.directory import POSITION, Directory, Participant
+from vuka.switch.directory import POSITION, Directory, Participant, SettlementModel
 
 T = TypeVar("T")
 
@@ -544,7 +544,7 @@ def _account(account: accounts.AccountFigures) -> dict[str, object]:
     }
 
 
-def _settlement_model(model: accounts.SettlementModel) -> dict[str, object]:
+def _settlement_model(model: SettlementModel) -> dict[str, object]:
     return {
         "settlementModelId": model.settlement_model_id,
         "name": model.name,

@@ -33,6 +33,7 @@ from vuka.switch import (
     bulk_quotes,
     funds,
     fx_quotes,
+    gross_settlement,
     keys,
     lookup,
     oracles,
@@ -40,8 +41,10 @@ from vuka.switch import (
     quote_rules,
     quotes,
     settlement_models,
+    settlements,
     transfers,
     undelivered,
+    windows,
 )
 from vuka.switch.directory import Directory
 from vuka.switch.quote_rules import QuoteRules
@@ -64,6 +67,9 @@ def use_cases(rules: QuoteRules) -> tuple[UseCase, ...]:
                 *keys.USE_CASES,
                 *account_types.USE_CASES,
                 *settlement_models.USE_CASES,
+                # A window closes before the payments of the same batch: they belong to the next.
+                *windows.USE_CASES,
+                *settlements.USE_CASES,
             )
         ),
         *(use_case(handler, *commands) for handler, *commands in quote_rules.USE_CASES),
@@ -73,6 +79,7 @@ def use_cases(rules: QuoteRules) -> tuple[UseCase, ...]:
         # What frees headroom comes before what takes it.
         use_case(transfers.fulfil, transfers.FulfilTransfer, transfers.AbortTransfer),
         use_case(transfers.expire, transfers.ExpireTransfers),
+        *(use_case(handler, *commands) for handler, *commands in gross_settlement.USE_CASES),
         use_case(transfers.prepare, transfers.PrepareTransfer),
         use_case(partial(quotes.request, rules=rules), quotes.RequestQuote),
         use_case(partial(fx_quotes.request, rules=rules), fx_quotes.RequestFxQuote),

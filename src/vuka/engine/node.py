@@ -31,7 +31,7 @@ from vuka.ids import HUB, FspId, TransferId, parse_id
 from vuka.ledger.model import Ledger
 from vuka.store import Tx
 from vuka.store.sqlite import Database, SqliteTx
-from vuka.switch import transfers, undelivered
+from vuka.switch import gross_settlement, transfers, undelivered
 from vuka.switch.directory import Directory, DirectoryCache
 from vuka.switch.work import Command, Inbound, Notice, Outcome, Work, in_declared_version
 
@@ -164,6 +164,7 @@ class Engine:
                     ("transfer", "transfer_seq"),
                     ("quote", "quote_seq"),
                     ("fx_quote", "fx_quote_seq"),
+                    ("notification", "notification_id"),
                 )
             )
             # Headroom moves have no record but the ledger's own.
@@ -489,6 +490,7 @@ class Engine:
                 await self._check_disk()
                 self._catch_up()
                 await self._expire()
+                await self._settle_gross()
                 await self._purge()
             except Exception:
                 log.exception("a timer failed and will run again")
@@ -502,6 +504,13 @@ class Engine:
         while self.read(_anything_expired(self._clock_ms())):
             outcome = await self._enqueue(transfers.ExpireTransfers(), internal=True)
             if outcome.value != transfers.EXPIRE_MAX:
+                return
+
+    async def _settle_gross(self) -> None:
+        """Payments whose payer had no liquidity left when they were committed: it may have some now."""
+        while self.read(lambda tx, _ledger, _directory: gross_settlement.anything_to_retry(tx)):
+            outcome = await self._enqueue(gross_settlement.SettleGross(), internal=True)
+            if not outcome.value:
                 return
 
     async def _purge(self) -> None:

@@ -28,7 +28,7 @@ from typing import Final
 
 from vuka.ids import TransferId, derive_id, ledger_id
 from vuka.ledger.model import Account, AccountFlags, Transfer, TransferFlags
-from vuka.money import ledger_number
+from vuka.money import AMOUNT_MAX, ledger_number
 
 
 class AccountCode(IntEnum):
@@ -55,8 +55,17 @@ class TransferCode(IntEnum):
     HEADROOM_GRANT = 10
     HEADROOM_RECALL = 11
     SHORTFALL_RECALL = 12
+    HEADROOM_ROOM = 13
+    """Beyond what the limits allow, for what settlement must take; a shortfall until later credits pay it back."""
     FUNDS_IN = 20
     FUNDS_OUT = 21
+    GROSS_POSITION = 30
+    """Immediate gross settlement: the payment's effect on the positions is undone…"""
+    GROSS_LIQUIDITY = 31
+    """…and the liquidity moves instead."""
+    SETTLEMENT = 32
+    """Deferred settlement: between the settled account and the hub's other side of settlement."""
+    FEE = 40
 
 
 ACCOUNT_CODES: Final[dict[str, AccountCode]] = {
@@ -184,16 +193,104 @@ def funds_out(transfer_id: TransferId, *, liquidity: int, reconciliation: int, a
     )
 
 
-def grant_headroom(cause: bytes, *, headroom: int, position: int, amount: int, currency: str) -> Transfer:
+def parts(amount: int) -> list[int]:
+    """An amount as one or more that a ledger transfer can hold: a sum may be larger than any payment."""
+    whole, rest = divmod(amount, AMOUNT_MAX)
+    return [AMOUNT_MAX] * whole + ([rest] if rest else [])
+
+
+def gross_settlement(
+    transfer_id: TransferId,
+    *,
+    attempt: int,
+    payer: tuple[int, int],
+    payee: tuple[int, int],
+    amount: int,
+    currency: str,
+) -> tuple[Transfer, Transfer]:
+    """Settles one committed payment at once: its positions go back, the liquidity moves instead; both or neither.
+
+    ``payer`` and ``payee`` are each a position and a liquidity account. An attempt that was refused is not repeated
+    under the same ids: the ledger keeps refusals.
+    """
+    position = Transfer(
+        id=derive_id("gross-position", transfer_id, attempt.to_bytes(4, "big")),
+        debit_account_id=payee[0],
+        credit_account_id=payer[0],
+        amount=amount,
+        user_data_128=ledger_id(transfer_id),
+        ledger=ledger_number(currency),
+        code=int(TransferCode.GROSS_POSITION),
+        flags=int(TransferFlags.linked),
+    )
+    liquidity = Transfer(
+        id=derive_id("gross-liquidity", transfer_id, attempt.to_bytes(4, "big")),
+        debit_account_id=payer[1],
+        credit_account_id=payee[1],
+        amount=amount,
+        user_data_128=ledger_id(transfer_id),
+        ledger=ledger_number(currency),
+        code=int(TransferCode.GROSS_LIQUIDITY),
+    )
+    return position, liquidity
+
+
+def settlement_leg_id(settlement_id: int, account_id: int, counterparty: int, part_no: int, *, pays: bool) -> int:
+    """The ledger id of what a settlement moves between an account and the hub's other side of settlement.
+
+    ``account_id`` and ``counterparty`` are the records' numbers; 0 where the counterparty is all the others together.
+    """
+    numbers = (settlement_id, account_id, counterparty, part_no, int(pays))
+    return derive_id("settlement", *(number.to_bytes(8, "big") for number in numbers))
+
+
+def settlement_leg(
+    leg_id: int, *, settlement_id: int, debit: int, credit: int, amount: int, currency: str, pending: bool
+) -> Transfer:
+    """One movement of a settlement; ``user_data_64`` says of which."""
+    return Transfer(
+        id=leg_id,
+        debit_account_id=debit,
+        credit_account_id=credit,
+        amount=amount,
+        user_data_64=settlement_id,
+        ledger=ledger_number(currency),
+        code=int(TransferCode.SETTLEMENT),
+        flags=int(TransferFlags.pending) if pending else 0,
+    )
+
+
+def end_settlement_leg(leg_id: int, amount: int, *, settlement_id: int, commits: bool) -> Transfer:
+    """Posts what a settlement has reserved, or gives it back."""
+    raw = leg_id.to_bytes(16, "big")
+    return Transfer(
+        id=derive_id("settlement-post" if commits else "settlement-void", raw),
+        amount=amount if commits else 0,
+        pending_id=leg_id,
+        user_data_64=settlement_id,
+        flags=int(TransferFlags.post_pending_transfer if commits else TransferFlags.void_pending_transfer),
+    )
+
+
+def grant_headroom(
+    cause: bytes,
+    *,
+    headroom: int,
+    position: int,
+    amount: int,
+    currency: str,
+    part: int = 0,
+    code: TransferCode = TransferCode.HEADROOM_GRANT,
+) -> Transfer:
     """More headroom: the position may go ``amount`` further."""
     return Transfer(
-        id=derive_id("headroom-grant", cause, position.to_bytes(16, "big")),
+        id=derive_id("headroom-grant", cause, position.to_bytes(16, "big"), *((bytes([part]),) if part else ())),
         debit_account_id=headroom,
         credit_account_id=position,
         amount=amount,
         user_data_128=int.from_bytes(cause, "big"),
         ledger=ledger_number(currency),
-        code=int(TransferCode.HEADROOM_GRANT),
+        code=int(code),
     )
 
 
@@ -237,6 +334,11 @@ def position_value(position: Account, headroom: Account) -> int:
 def liquidity_cover(liquidity: Account) -> int:
     """What the participant has placed at the settlement bank and not asked back, in minor units."""
     return liquidity.credits_posted - liquidity.debits_posted - liquidity.debits_pending
+
+
+def settlement_value(account_: Account) -> int:
+    """The ``value`` of the hub's other side of settlement: what is reserved from net recipients counts already."""
+    return debit_value(account_) - account_.credits_pending
 
 
 def debit_value(account_: Account) -> int:

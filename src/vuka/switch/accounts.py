@@ -19,7 +19,17 @@ from vuka.ledger.model import Account as LedgerAccount
 from vuka.ledger.model import Ledger
 from vuka.money import Currency
 from vuka.store import Row, Tx
-from vuka.switch.directory import HEADROOM, INTERNAL_ACCOUNT_TYPES, POSITION, Account, Directory, Participant
+from vuka.switch import directory
+from vuka.switch.directory import (
+    HEADROOM,
+    HUB_MULTILATERAL_SETTLEMENT,
+    INTERNAL_ACCOUNT_TYPES,
+    POSITION,
+    Account,
+    Directory,
+    Participant,
+    SettlementModel,
+)
 from vuka.switch.records import State
 
 
@@ -69,22 +79,6 @@ class Limit(msgspec.Struct, frozen=True):
     value: int
     """Minor units."""
     alarm_percentage: int
-
-
-class SettlementModel(msgspec.Struct, frozen=True):
-    """How transfers settle."""
-
-    settlement_model_id: int
-    name: str
-    is_active: bool
-    granularity: str
-    interchange: str
-    delay: str
-    currency: Currency | None
-    require_liquidity_check: bool
-    ledger_account_type: str
-    settlement_account_type: str
-    auto_position_reset: bool
 
 
 class StateChange(msgspec.Struct, frozen=True):
@@ -209,6 +203,8 @@ def accounts(tx: Tx, ledger: Ledger, of: Participant) -> list[AccountFigures]:
 
 def _value(of: Participant, account: Account, balances: dict[int, LedgerAccount]) -> int:
     balance = balances[account.ledger_account_id]
+    if account.type == HUB_MULTILATERAL_SETTLEMENT:
+        return chart.settlement_value(balance)
     if account.type != POSITION:
         return chart.debit_value(balance)
     headroom = of.accounts[account.currency, HEADROOM]
@@ -249,27 +245,7 @@ def limits(
 
 def settlement_models(tx: Tx, name: str | None = None) -> list[SettlementModel]:
     """The settlement models, or the one of that name."""
-    return [
-        SettlementModel(
-            settlement_model_id=row[0],
-            name=row[1],
-            is_active=bool(row[2]),
-            granularity=row[3],
-            interchange=row[4],
-            delay=row[5],
-            currency=row[6],
-            require_liquidity_check=bool(row[7]),
-            ledger_account_type=row[8],
-            settlement_account_type=row[9],
-            auto_position_reset=bool(row[10]),
-        )
-        for row in tx.query(
-            """SELECT settlement_model_id, name, is_active, granularity, interchange, delay, currency,
-                      require_liquidity_check, ledger_account_type, settlement_account_type, auto_position_reset
-               FROM settlement_model ORDER BY settlement_model_id"""
-        )
-        if name in (None, row[1])
-    ]
+    return [model for model in directory.settlement_models(tx) if name in (None, model.name)]
 
 
 def ilp_packet(tx: Tx, transfer_id: TransferId) -> str | None:

@@ -26,7 +26,16 @@ from vuka.ledger.model import (
 )
 from vuka.money import format_amount, ledger_currency
 from vuka.store import Tx
-from vuka.switch.directory import HEADROOM, POSITION, SETTLEMENT, Directory, read_directory
+from vuka.switch import settlement_audit
+from vuka.switch.directory import (
+    HEADROOM,
+    HUB_MULTILATERAL_SETTLEMENT,
+    POSITION,
+    SETTLEMENT,
+    Directory,
+    read_directory,
+)
+from vuka.switch.headroom import cap
 from vuka.switch.records import State
 
 DIFFERENCES_MAX: Final = 1_000
@@ -92,7 +101,9 @@ def audit(tx: Tx, ledger: Ledger) -> Report:
     _compare_balances(report, accounts, played.balances, names)
     _compare_sides(report, accounts)
     _compare_records(tx, report, played, directory)
-    _compare_participants(tx, report, directory, accounts)
+    effects = _compare_settlement(tx, report, played, directory)
+    _compare_sums(report, accounts)
+    _compare_participants(tx, report, directory, accounts, effects)
     return report
 
 
@@ -135,6 +146,12 @@ class _Played:
         self.voided: set[int] = set()
         self.returned: dict[int, int] = {}
         """By payment: what an on-us payment returned."""
+        self.settled: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+        """By settlement and account: debits less credits, what is reserved included."""
+        self.gross: dict[int, int] = defaultdict(int)
+        """By account: debits less credits of payments that settled one by one."""
+        self.fees: dict[tuple[int, int], int] = defaultdict(int)
+        """By debited and credited account: what fees have moved."""
 
 
 def _play(ledger: Ledger, report: Report) -> _Played:
@@ -146,6 +163,7 @@ def _play(ledger: Ledger, report: Report) -> _Played:
     )
     for transfer in _transfers(ledger):
         report.ledger_transfers += 1
+        _note_settlement(played, transfer)
         debit, credit = played.balances[transfer.debit_account_id], played.balances[transfer.credit_account_id]
         if transfer.flags & (posts | voids):
             reserved = played.pending.get(transfer.pending_id)
@@ -168,6 +186,28 @@ def _play(ledger: Ledger, report: Report) -> _Played:
         debit.debits_posted += transfer.amount
         credit.credits_posted += transfer.amount
     return played
+
+
+def _note_settlement(played: _Played, transfer: Transfer) -> None:
+    """What a transfer has to do with settlement and fees."""
+    amount = transfer.amount
+    if transfer.flags & TransferFlags.post_pending_transfer:
+        # Counted when it was reserved.
+        return
+    if transfer.flags & TransferFlags.void_pending_transfer:
+        reserved = played.pending.get(transfer.pending_id)
+        if reserved is None or reserved.code != chart.TransferCode.SETTLEMENT:
+            return
+        transfer, amount = reserved, -reserved.amount
+    if transfer.code == chart.TransferCode.SETTLEMENT:
+        legs = played.settled[transfer.user_data_64]
+        legs[transfer.debit_account_id] += amount
+        legs[transfer.credit_account_id] -= amount
+    elif transfer.code in (chart.TransferCode.GROSS_POSITION, chart.TransferCode.GROSS_LIQUIDITY):
+        played.gross[transfer.debit_account_id] += amount
+        played.gross[transfer.credit_account_id] -= amount
+    elif transfer.code == chart.TransferCode.FEE:
+        played.fees[transfer.debit_account_id, transfer.credit_account_id] += amount
 
 
 def _compare_balances(
@@ -248,7 +288,8 @@ def _compare_records(tx: Tx, report: Report, played: _Played, directory: Directo
         if len(rows) < 10_000:
             break
         after = rows[-1][0]
-    for id_ in played.pending.keys() - seen:
+    of_settlement = {id_ for id_, each in played.pending.items() if each.code == chart.TransferCode.SETTLEMENT}
+    for id_ in played.pending.keys() - seen - of_settlement:
         name = format_uuid(id_.to_bytes(16, "big"))
         report.differs("every reservation has its record", name, "a record", "none")
 
@@ -285,13 +326,80 @@ def _position(directory: Directory, name: str, currency: str) -> int:
     return account.ledger_account_id if account is not None else 0
 
 
+def _compare_settlement(tx: Tx, report: Report, played: _Played, directory: Directory) -> settlement_audit.Effects:
+    """What windows and settlements say, against the payments that they are made of and what the ledger did."""
+    effects = settlement_audit.compare(tx, directory, report.differs)
+    moved: dict[int, int] = defaultdict(int)
+    for settlement_id, legs in played.settled.items():
+        for account_id, amount in legs.items():
+            moved[account_id] += amount
+        if settlement_id in effects.committed:
+            found = sorted(format_amount(amount) for amount in _hub_sides(directory, legs) if amount)
+            report.differs("a committed settlement nets to zero", f"settlement {settlement_id}", [], found)
+    for participant in directory.participants.values():
+        for (currency, kind), account in participant.accounts.items():
+            subject = f"{participant.name} {currency} {kind}"
+            if participant.name != HUB or kind != HUB_MULTILATERAL_SETTLEMENT:
+                report.differs(
+                    "settlement has moved what its accounts say",
+                    subject,
+                    format_amount(effects.settled[account.account_id]),
+                    format_amount(moved[account.ledger_account_id]),
+                )
+            if kind == POSITION:
+                for each, sign in ((account, -1), (participant.accounts[currency, SETTLEMENT], 1)):
+                    report.differs(
+                        "what settles at once has moved the liquidity",
+                        f"{participant.name} {currency} {each.type}",
+                        format_amount(sign * effects.gross[account.account_id]),
+                        format_amount(played.gross[each.ledger_account_id]),
+                    )
+    ledger_ids = {
+        account.account_id: account.ledger_account_id
+        for participant in directory.participants.values()
+        for account in participant.accounts.values()
+    }
+    fees = {(ledger_ids[debtor], ledger_ids[creditor]): amount for (debtor, creditor), amount in effects.fees.items()}
+    report.differs("fees are in the ledger as on record", "all fees", fees, dict(played.fees))
+    return effects
+
+
+def _hub_sides(directory: Directory, legs: dict[int, int]) -> list[int]:
+    hub = directory.participants[HUB].accounts
+    return [
+        legs[account.ledger_account_id]
+        for (_, kind), account in hub.items()
+        if kind == HUB_MULTILATERAL_SETTLEMENT and account.ledger_account_id in legs
+    ]
+
+
+_FUNDS: Final = frozenset((chart.AccountCode.LIQUIDITY, chart.AccountCode.RECONCILIATION))
+
+
+def _compare_sums(report: Report, accounts: dict[int, Account]) -> None:
+    """What participants owe is owed to others, and what they have placed the settlement bank holds."""
+    owed: dict[int, int] = defaultdict(int)
+    placed: dict[int, int] = defaultdict(int)
+    for account in accounts.values():
+        sums = placed if account.code in _FUNDS else owed
+        sums[account.ledger] += account.debits_posted - account.credits_posted
+    for rule, sums in (
+        ("positions add up to nothing, against the hub's accounts", owed),
+        ("liquidity is what the settlement bank holds", placed),
+    ):
+        for number, amount in sums.items():
+            report.differs(rule, ledger_currency(number), "0", format_amount(amount))
+
+
 # A sum of amounts may need more than 64 bits, which SQL does not have: its halves do not.
 _LOW: Final = 2**32
 _SUMS: Final = f"SUM(amount / {_LOW}), SUM(amount % {_LOW})"
 
 
-def _compare_participants(tx: Tx, report: Report, directory: Directory, accounts: dict[int, Account]) -> None:
-    """The figures the API shows of each participant, against what its payments and movements of funds add up to."""
+def _compare_participants(
+    tx: Tx, report: Report, directory: Directory, accounts: dict[int, Account], effects: settlement_audit.Effects
+) -> None:
+    """The figures the API shows of each participant, against what payments, settlement and funds add up to."""
     owed = {
         (name, currency): high * _LOW + low
         for name, currency, high, low in tx.query(
@@ -338,20 +446,21 @@ def _compare_participants(tx: Tx, report: Report, directory: Directory, accounts
             subject = f"{participant.name} {currency}"
             key = (participant.name, currency)
             value = owed.get(key, 0) - due.get(key, 0) + on_us.get(key, 0)
+            value += effects.settled[position.account_id] - effects.gross[position.account_id]
             report.differs(
-                "a position is what its payments add up to",
+                "a position is what its payments and settlements add up to",
                 subject,
                 format_amount(value),
                 format_amount(chart.position_value(ledger_position, headroom)),
             )
             cover = chart.liquidity_cover(liquidity)
-            placed = funds[participant.accounts[currency, SETTLEMENT].account_id]
+            placed = funds[participant.accounts[currency, SETTLEMENT].account_id] - effects.gross[position.account_id]
             report.differs(
                 "liquidity is what its funds add up to", subject, format_amount(placed), format_amount(cover)
             )
             report.differs(
                 "headroom is the smaller of net debit cap and liquidity",
                 subject,
-                format_amount(max(0, min(cover, position.net_debit_cap or 0))),
+                format_amount(max(0, min(cover, cap(position, cover)))),
                 format_amount(chart.granted(headroom) - shortfalls.get(position.account_id, 0)),
             )

@@ -35,7 +35,9 @@ class Account(msgspec.Struct, frozen=True):
     type: str
     is_active: bool
     net_debit_cap: int | None
-    """Minor units; only a position has one, and only once its limits are set."""
+    """Minor units; only a position has one, and only once its limits are set. 0 where `liquidity_share` says it."""
+    liquidity_share: int | None = None
+    """The net debit cap as a share of the liquidity, in hundredths of a percent: see `vuka.switch.headroom.cap`."""
 
 
 class SigningKey(msgspec.Struct, frozen=True):
@@ -72,6 +74,38 @@ class Oracle(msgspec.Struct, frozen=True):
     value: str
     """The base URL of its API."""
     is_default: bool
+
+
+class SettlementModel(msgspec.Struct, frozen=True):
+    """How what accounts of one type owe each other is settled."""
+
+    settlement_model_id: int
+    name: str
+    is_active: bool
+    granularity: str
+    interchange: str
+    delay: str
+    currency: str | None
+    """None: the default for every currency that has no model of its own for that account."""
+    require_liquidity_check: bool
+    ledger_account_type: str
+    settlement_account_type: str
+    auto_position_reset: bool
+
+    @property
+    def is_immediate(self) -> bool:
+        """Whether each payment settles as it is committed, and not with its window."""
+        return self.delay == "IMMEDIATE"
+
+    @property
+    def is_bilateral(self) -> bool:
+        """Whether participants settle with each other, and not with all the others together."""
+        return self.interchange == "BILATERAL"
+
+    @property
+    def is_gross(self) -> bool:
+        """Whether what goes one way is not set off against what goes the other."""
+        return self.granularity == "GROSS"
 
 
 class RuleSet(msgspec.Struct, frozen=True):
@@ -117,6 +151,27 @@ class Directory(msgspec.Struct, frozen=True):
     """Those that are active, in the order in which they were added."""
     rule_sets: dict[str, RuleSet] = msgspec.field(default_factory=dict)
     """By kind, e.g. ``quotes``."""
+    settlement_models: tuple[SettlementModel, ...] = ()
+    """All of them, active or not, in the order in which they were added."""
+
+    def model_for(self, ledger_account_type: str, currency: str) -> SettlementModel | None:
+        """The model in force for accounts of that type: the currency's own, else the newest of the defaults."""
+        default: SettlementModel | None = None
+        for model in reversed(self.settlement_models):
+            if not model.is_active or model.ledger_account_type != ledger_account_type:
+                continue
+            if model.currency == currency:
+                return model
+            if model.currency is None and default is None:
+                default = model
+        return default
+
+    def settles(self, model: SettlementModel, currency: str) -> bool:
+        """Whether a model may settle a currency: its own, or as a default where the currency has none of its own."""
+        if model.currency is not None:
+            return model.currency == currency
+        in_force = self.model_for(model.ledger_account_type, currency)
+        return in_force is None or in_force.currency is None
 
     def get(self, name: str | None) -> Participant | None:
         """The participant of exactly that name."""
@@ -161,15 +216,16 @@ def read_directory(tx: Tx) -> Directory:
     ((version, scheme_name),) = tx.query("SELECT version, name FROM scheme WHERE only = 1")
     ((window_id,),) = tx.query("SELECT MAX(settlement_window_id) FROM settlement_window WHERE state = 'OPEN'")
     accounts: dict[int, dict[tuple[str, str], Account]] = {}
-    for participant_id, account_id, ledger_account_id, currency, account_type, is_active, cap in tx.query(
-        """SELECT a.participant_id, a.account_id, a.ledger_account_id, a.currency, a.type, a.is_active, l.value
+    for participant_id, account_id, ledger_account_id, currency, account_type, is_active, cap, share in tx.query(
+        """SELECT a.participant_id, a.account_id, a.ledger_account_id, a.currency, a.type, a.is_active, l.value,
+                  l.liquidity_share
            FROM account a
            LEFT JOIN participant_limit l
              ON l.account_id = a.account_id AND l.type = 'NET_DEBIT_CAP' AND l.is_active = 1
            ORDER BY a.account_id"""
     ):
         accounts.setdefault(participant_id, {})[currency, account_type] = Account(
-            account_id, int.from_bytes(ledger_account_id, "big"), currency, account_type, bool(is_active), cap
+            account_id, int.from_bytes(ledger_account_id, "big"), currency, account_type, bool(is_active), cap, share
         )
     endpoints: dict[int, dict[str, str]] = {}
     for participant_id, endpoint_type, value in tx.query("SELECT participant_id, type, value FROM endpoint"):
@@ -217,6 +273,31 @@ def read_directory(tx: Tx) -> Directory:
                 "SELECT kind, rule_set_id, content FROM rule_set WHERE is_active = 1"
             )
         },
+        settlement_models=settlement_models(tx),
+    )
+
+
+def settlement_models(tx: Tx) -> tuple[SettlementModel, ...]:
+    """Every settlement model, in the order in which they were added."""
+    return tuple(
+        SettlementModel(
+            settlement_model_id=row[0],
+            name=row[1],
+            is_active=bool(row[2]),
+            granularity=row[3],
+            interchange=row[4],
+            delay=row[5],
+            currency=row[6],
+            require_liquidity_check=bool(row[7]),
+            ledger_account_type=row[8],
+            settlement_account_type=row[9],
+            auto_position_reset=bool(row[10]),
+        )
+        for row in tx.query(
+            """SELECT settlement_model_id, name, is_active, granularity, interchange, delay, currency,
+                      require_liquidity_check, ledger_account_type, settlement_account_type, auto_position_reset
+               FROM settlement_model ORDER BY settlement_model_id"""
+        )
     )
 
 

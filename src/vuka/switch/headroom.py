@@ -11,25 +11,41 @@ Which limit refused a payment (4001 or 4200) is told by `refusal`, in the refere
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from vuka.errors import ErrorCode, FspiopError
 from vuka.ids import record_id
 from vuka.ledger import chart
-from vuka.ledger.model import BATCH_MAX, CreateTransferStatus, Transfer
+from vuka.ledger.model import BATCH_MAX, CreateTransferResult, CreateTransferStatus, Transfer, TransferFlags
 from vuka.ledger.model import Account as LedgerAccount
+from vuka.money import AMOUNT_MAX
 from vuka.switch.directory import HEADROOM, POSITION, SETTLEMENT, Account, Participant
 from vuka.switch.work import Work
+
+SHARE_WHOLE: Final = 10_000
+"""All of the liquidity: a share is counted in hundredths of a percent."""
 
 
 class LedgerRefusedError(Exception):
     """The ledger refused what the records say it must accept: a defect of ours, never a participant's doing."""
 
 
+def create(work: Work, transfers: Sequence[Transfer]) -> list[CreateTransferResult]:
+    """Asks the ledger for any number of transfers, in as few requests as it takes; linked ones stay together."""
+    results: list[CreateTransferResult] = []
+    start = 0
+    while start < len(transfers):
+        end = min(start + BATCH_MAX, len(transfers))
+        while end < len(transfers) and transfers[end - 1].flags & TransferFlags.linked:
+            end -= 1
+        results += work.ledger.create_transfers(transfers[start:end])
+        start = end
+    return results
+
+
 def create_or_raise(work: Work, transfers: Sequence[Transfer]) -> None:
     """Creates ledger transfers that must succeed. Raises `LedgerRefusedError` for any that is not there then."""
-    if not transfers:
-        return
-    for transfer, result in zip(transfers, work.ledger.create_transfers(transfers), strict=True):
+    for transfer, result in zip(transfers, create(work, transfers), strict=True):
         if result.status not in (CreateTransferStatus.created, CreateTransferStatus.exists):
             raise LedgerRefusedError(f"the ledger refused transfer {transfer.id:032x}: {result.status.name}")
 
@@ -43,45 +59,123 @@ def balances(work: Work, accounts: Iterable[Account]) -> dict[int, LedgerAccount
     return found
 
 
+def cap(position: Account, cover: int) -> int:
+    """The net debit cap in force, in minor units: a fixed amount, or a share of the liquidity ``cover``.
+
+    0 where no limits are set: nothing may be sent.
+    """
+    if position.liquidity_share is not None:
+        return max(0, cover) * position.liquidity_share // SHARE_WHOLE
+    return position.net_debit_cap or 0
+
+
 def rebalance(work: Work, cause: bytes, participant: Participant, currency: str) -> None:
     """Grants or takes back headroom after the participant's liquidity or net debit cap has changed.
 
     ``cause`` names the change (16 bytes), and no other: a cause that was used before is a defect, and is refused.
     """
-    position = participant.account(currency, POSITION)
-    headroom = participant.account(currency, HEADROOM)
-    liquidity = participant.account(currency, SETTLEMENT)
-    if position is None or headroom is None or liquidity is None:
+    rebalance_all(work, cause, [(participant, currency)])
+
+
+def rebalance_all(work: Work, cause: bytes, changed: Iterable[tuple[Participant, str]]) -> None:
+    """Lets the headroom of many participants, each in one currency, follow what one ``cause`` has changed."""
+    concerned: list[tuple[Account, Account, Account]] = []
+    for participant, currency in {(each.name, code): (each, code) for each, code in changed}.values():
+        position = participant.account(currency, POSITION)
+        headroom = participant.account(currency, HEADROOM)
+        liquidity = participant.account(currency, SETTLEMENT)
+        if position is not None and headroom is not None and liquidity is not None:
+            concerned.append((position, headroom, liquidity))
+    if not concerned:
         return
-    ledger = balances(work, (position, headroom, liquidity))
-    cover = chart.liquidity_cover(ledger[liquidity.ledger_account_id])
-    target = max(0, min(cover, position.net_debit_cap or 0))
-    difference = target - chart.granted(ledger[headroom.ledger_account_id])
-    missing = 0
-    if difference > 0:
-        grant = chart.grant_headroom(
+    ledger = balances(work, (account for accounts in concerned for account in accounts))
+    grants: list[Transfer] = []
+    recalls: list[tuple[Account, Transfer]] = []
+    missing: dict[int, int] = {}
+    for position, headroom, liquidity in concerned:
+        cover = chart.liquidity_cover(ledger[liquidity.ledger_account_id])
+        target = max(0, min(cover, cap(position, cover)))
+        difference = target - chart.granted(ledger[headroom.ledger_account_id])
+        if difference > 0:
+            grants += _grants(cause, position, headroom, difference)
+        elif difference < 0:
+            missing[position.account_id] = -difference
+            if chart.available(ledger[position.ledger_account_id]) > 0:
+                recall = chart.recall_headroom(
+                    cause,
+                    headroom=headroom.ledger_account_id,
+                    position=position.ledger_account_id,
+                    amount_max=min(-difference, AMOUNT_MAX),
+                    currency=position.currency,
+                )
+                recalls.append((position, recall))
+    _create_new(work, grants)
+    taken = _moved(work, [recall for _, recall in recalls])
+    for position, recall in recalls:
+        missing[position.account_id] -= taken[recall.id]
+    work.tx.run_many(
+        "DELETE FROM shortfall WHERE account_id = ?", [(position.account_id,) for position, _, _ in concerned]
+    )
+    work.tx.run_many(
+        "INSERT INTO shortfall (account_id, amount) VALUES (?, ?)",
+        [(account_id, amount) for account_id, amount in missing.items() if amount],
+    )
+
+
+def make_room(work: Work, cause: bytes, debits: Iterable[tuple[Participant, str, int]]) -> None:
+    """Lets debits through that must not be refused, whatever the headroom: settlement takes what is due.
+
+    ``debits`` are participants, currencies and amounts in minor units, about to be taken from their positions. What a
+    position has not free is granted on top and remembered as a shortfall, so that the headroom is as before once later
+    credits have paid for it; until then the participant can send nothing. ``cause`` as in `rebalance`.
+    """
+    wanted: dict[tuple[str, str], int] = {}
+    owners: dict[tuple[str, str], Participant] = {}
+    for participant, currency, amount in debits:
+        key = (str(participant.name), currency)
+        owners[key] = participant
+        wanted[key] = wanted.get(key, 0) + amount
+    positions = {key: owners[key].accounts[key[1], POSITION] for key in wanted}
+    ledger = balances(work, positions.values())
+    grants: list[Transfer] = []
+    owed: list[tuple[int, int]] = []
+    for key, position in positions.items():
+        lacking = wanted[key] - chart.available(ledger[position.ledger_account_id])
+        if lacking > 0:
+            grants += _grants(cause, position, owners[key].accounts[key[1], HEADROOM], lacking, room=True)
+            owed.append((position.account_id, lacking))
+    _create_new(work, grants)
+    for account_id, lacking in owed:
+        rows = work.tx.query("SELECT amount FROM shortfall WHERE account_id = ?", (account_id,))
+        amount = lacking + (rows[0][0] if rows else 0)
+        work.tx.run(
+            """INSERT INTO shortfall (account_id, amount) VALUES (?, ?)
+               ON CONFLICT (account_id) DO UPDATE SET amount = excluded.amount""",
+            (account_id, amount),
+        )
+
+
+def _grants(cause: bytes, position: Account, headroom: Account, amount: int, *, room: bool = False) -> list[Transfer]:
+    """What grants ``amount``: several ledger transfers where it is more than one can move."""
+    return [
+        chart.grant_headroom(
             cause,
             headroom=headroom.ledger_account_id,
             position=position.ledger_account_id,
-            amount=difference,
-            currency=currency,
+            amount=part,
+            currency=position.currency,
+            part=part_no,
+            code=chart.TransferCode.HEADROOM_ROOM if room else chart.TransferCode.HEADROOM_GRANT,
         )
-        status = work.ledger.create_transfers([grant])[0].status
-        if status is not CreateTransferStatus.created:
-            raise LedgerRefusedError(f"the ledger refused to grant headroom: {status.name}")
-    elif difference < 0:
-        recall = chart.recall_headroom(
-            cause,
-            headroom=headroom.ledger_account_id,
-            position=position.ledger_account_id,
-            amount_max=-difference,
-            currency=currency,
-        )
-        free = chart.available(ledger[position.ledger_account_id])
-        missing = -difference - (_moved(work, [recall])[recall.id] if free > 0 else 0)
-    work.tx.run("DELETE FROM shortfall WHERE account_id = ?", (position.account_id,))
-    if missing:
-        work.tx.run("INSERT INTO shortfall (account_id, amount) VALUES (?, ?)", (position.account_id, missing))
+        for part_no, part in enumerate(chart.parts(amount))
+    ]
+
+
+def _create_new(work: Work, transfers: Sequence[Transfer]) -> None:
+    """Creates transfers none of which may be there already: to take one for done would leave headroom behind."""
+    for result in create(work, transfers):
+        if result.status is not CreateTransferStatus.created:
+            raise LedgerRefusedError(f"the ledger refused to grant headroom: {result.status.name}")
 
 
 def recall_shortfalls(work: Work) -> None:
@@ -121,8 +215,10 @@ def _moved(work: Work, recalls: Sequence[Transfer]) -> dict[int, int]:
 
     Each is new, so one that the ledger has already is a defect: to take it for done would leave headroom behind.
     """
+    if not recalls:
+        return {}
     wanted: list[int] = []
-    for transfer, result in zip(recalls, work.ledger.create_transfers(recalls), strict=True):
+    for transfer, result in zip(recalls, create(work, recalls), strict=True):
         if result.status is CreateTransferStatus.created:
             wanted.append(transfer.id)
         elif result.status is not CreateTransferStatus.exceeds_credits:
@@ -144,9 +240,9 @@ def refusal(
     liquidity = participant.accounts[currency, SETTLEMENT]
     used = chart.position_value(ledger[position.ledger_account_id], ledger[headroom.ledger_account_id]) - reserved_since
     cover = chart.liquidity_cover(ledger[liquidity.ledger_account_id])
-    cap = position.net_debit_cap or 0
+    limit = cap(position, cover)
     code = ErrorCode.PAYER_LIMIT_ERROR
     # Neither may fall short any more where the same batch has credited the position since: then the smaller one did.
-    if cover - used < amount or (cap - used >= amount and cover <= cap):
+    if cover - used < amount or (limit - used >= amount and cover <= limit):
         code = ErrorCode.PAYER_FSP_INSUFFICIENT_LIQUIDITY
     return FspiopError(code)

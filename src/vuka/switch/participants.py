@@ -240,6 +240,34 @@ def _account_types(work: Work, currency: str) -> list[str]:
     return types
 
 
+def open_model_accounts(work: Work, by: str) -> int:
+    """Opens what the settlement models in force name and participants that joined before lack; how many accounts.
+
+    An account is active at once where the participant's others in that currency are: limits that are set already
+    activate nothing any more.
+    """
+    opened = 0
+    for participant in work.directory.participants.values():
+        if participant.name == HUB:
+            continue
+        for currency in sorted({currency for currency, _ in participant.accounts}):
+            lacking = [each for each in _account_types(work, currency) if participant.account(currency, each) is None]
+            has_active = any(each.is_active for (code, _), each in participant.accounts.items() if code == currency)
+            if not lacking:
+                continue
+            open_accounts(
+                work,
+                participant.participant_id,
+                participant.name,
+                currency=currency,
+                types=lacking,
+                is_active=has_active and POSITION not in lacking,
+                by=by,
+            )
+            opened += len(lacking)
+    return opened
+
+
 def insert_participant(work: Work, name: str, *, is_proxy: bool, by: str) -> int:
     """Writes a participant; its number."""
     ((participant_id,),) = work.tx.query(
@@ -425,14 +453,29 @@ def _adjust_limit(work: Work, command: AdjustLimit) -> Outcome:
         return Outcome(error=FspiopError(ErrorCode.VALIDATION_ERROR, detail))
     if position.net_debit_cap is None:
         return _internal_error("Participant Limit does not exist")
-    work.tx.run(
-        "UPDATE participant_limit SET is_active = 0 WHERE account_id = ? AND type = ? AND is_active = 1",
-        (position.account_id, command.limit_type),
-    )
+    _retire_limit(work, position, command.limit_type)
     _insert_limit(work, position, command.limit_type, command.value, command.alarm_percentage, command.by)
     work.tx.run("UPDATE account SET changed_ms = ? WHERE account_id = ?", (work.now_ms, position.account_id))
     _limits_changed(work, command.name, command.currency)
     return Outcome(note=f"limits of {command.name} in {command.currency} adjusted")
+
+
+def raise_net_debit_cap(work: Work, position: Account, by_amount: int, by: str) -> None:
+    """Raises a fixed net debit cap by ``by_amount`` minor units; the headroom is the caller's to follow."""
+    ((cap, alarm_percentage),) = work.tx.query(
+        "SELECT value, alarm_percentage FROM participant_limit WHERE account_id = ? AND type = ? AND is_active = 1",
+        (position.account_id, NET_DEBIT_CAP),
+    )
+    _retire_limit(work, position, NET_DEBIT_CAP)
+    _insert_limit(work, position, NET_DEBIT_CAP, min(cap + by_amount, AMOUNT_MAX), alarm_percentage, by)
+    work.directory_changed()
+
+
+def _retire_limit(work: Work, position: Account, limit_type: str) -> None:
+    work.tx.run(
+        "UPDATE participant_limit SET is_active = 0 WHERE account_id = ? AND type = ? AND is_active = 1",
+        (position.account_id, limit_type),
+    )
 
 
 def _limit_fault(limit_type: str, value: int) -> FspiopError | None:

@@ -1,8 +1,8 @@
 """Settlement models: how the transfers of a currency, or of all that have no model of their own, settle.
 
-A model names the account that obligations build up on and the one that they are discharged on; a participant that
-joins in a currency gets the accounts of its models. The rules and the words of their errors are the reference's
-(hub reference §5.1).
+A model names the account that obligations build up on and the one that they are discharged on. A participant that
+joins in a currency gets the accounts of its models; one that has joined before gets those of a model that comes later.
+The rules and the words of their errors are the reference's (hub reference §5.1).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Final
 
 from vuka.errors import ErrorCode, FspiopError
 from vuka.money import Currency
+from vuka.switch.participants import open_model_accounts
 from vuka.switch.work import Command, Outcome, Work
 
 GRANULARITIES: Final = ("GROSS", "NET")
@@ -44,13 +45,15 @@ class AddSettlementModel(Command, frozen=True, kw_only=True):
     ledger_account_type: str
     settlement_account_type: str
     auto_position_reset: bool
+    by: str = "operator"
 
 
 class SetSettlementModelActive(Command, frozen=True, kw_only=True):
-    """``PUT /settlementModels/{name}``: whether participants that join get its accounts."""
+    """``PUT /settlementModels/{name}``: whether anything is settled by it from now on."""
 
     name: str
     is_active: bool
+    by: str = "operator"
 
 
 def add(work: Work, commands: Sequence[AddSettlementModel]) -> list[Outcome]:
@@ -79,7 +82,11 @@ def _add(work: Work, command: AddSettlementModel) -> Outcome:
             work.now_ms,
         ),
     )
-    return Outcome(note=f"settlement model {command.name} created")
+    work.directory_changed()
+    opened = open_model_accounts(work, command.by)
+    if opened:
+        work.directory_changed()
+    return Outcome(note=f"settlement model {command.name} created, {opened} accounts opened")
 
 
 def _fault(work: Work, command: AddSettlementModel) -> FspiopError | None:
@@ -114,6 +121,9 @@ def _set_active(work: Work, command: SetSettlementModelActive) -> Outcome:
     )
     if not touched:
         return Outcome(error=FspiopError(ErrorCode.INTERNAL_SERVER_ERROR, "Settlement Model does not exist"))
+    work.directory_changed()
+    if command.is_active and open_model_accounts(work, command.by):
+        work.directory_changed()
     return Outcome(note=f"settlement model {command.name}: {'active' if command.is_active else 'not active'}")
 
 

@@ -26,9 +26,11 @@ from vuka.ids import HUB, FspId, TransferId
 from vuka.ledger import chart
 from vuka.ledger.model import CreateTransferStatus, Transfer
 from vuka.money import Amount
+from vuka.switch import gross_settlement
 from vuka.switch.directory import HEADROOM, HUB_ON_US, POSITION, SETTLEMENT, Account
 from vuka.switch.funds import after_expiry
 from vuka.switch.headroom import LedgerRefusedError, balances, create_or_raise, recall_shortfalls, refusal
+from vuka.switch.obligations import Flows
 from vuka.switch.records import (
     COLUMNS,
     FINAL_STATES,
@@ -302,10 +304,12 @@ def _accounts_of_payers(work: Work, commands: Sequence[PrepareTransfer]) -> list
 class _Ending:
     """What a batch of answers has decided so far: ledger transfers to create, records to write back."""
 
-    __slots__ = ("changed", "history", "ledger")
+    __slots__ = ("changed", "committed", "flows", "history", "ledger")
 
     def __init__(self) -> None:
         self.ledger: list[Transfer] = []
+        self.flows = Flows()
+        self.committed: list[Record] = []
         self.changed: dict[bytes, Record] = {}
         self.history: list[Change] = []
 
@@ -329,6 +333,10 @@ class _Ending:
         create_or_raise(work, self.ledger)
         update_records(work, list(self.changed.values()))
         insert_changes(work, self.history)
+        self.flows.write(work)
+        immediate = [record for record in self.committed if gross_settlement.is_immediate(work, record.currency)]
+        if immediate:
+            gross_settlement.settle_committed(work, immediate)
         if self.ledger:
             recall_shortfalls(work)
 
@@ -431,6 +439,14 @@ def _commit(work: Work, command: FulfilTransfer, record: Record, ending: _Ending
         )
     record.fulfilment = command.fulfilment
     record.settlement_window_id = window_id
+    ending.committed.append(record)
+    ending.flows.add(
+        window_id,
+        work.directory.participants[record.payer_fsp].accounts[record.currency, POSITION],
+        work.directory.participants[record.payee_fsp].accounts[record.currency, POSITION],
+        record.amount,
+        is_immediate=gross_settlement.is_immediate(work, record.currency),
+    )
     ending.end(work, record, State.RECEIVED_FULFIL, State.COMMITTED)
     if reserves:
         # The payee waits for the hub's word: it gets PATCH, and the payer the hub's own PUT (§6.7.3.2).
