@@ -37,9 +37,9 @@ EXAMPLES: Final = 6
 EXAMPLES_LONG: Final = 300
 
 PARTICIPANTS_FILES: Final = ("fspiop-1.0.yaml", "fspiop-1.1.yaml", "fspiop-2.0.yaml")
-OPERATORS_FILES: Final = ("central-ledger-admin.json", "als-admin.yaml", "oracle-1.0.yaml")
+OPERATORS_FILES: Final = ("central-ledger-admin.json", "als-admin.yaml", "oracle-1.0.yaml", "settlement-2.0.json")
 LETTERS: Final = r"^[\w .,'-]{1,128}$"
-UNDER: Final = {"oracle-1.0.yaml": "/oracle"}
+UNDER: Final = {"oracle-1.0.yaml": "/oracle", "settlement-2.0.json": "/v2"}
 """Where an API lies on the listener, if not at its root."""
 
 

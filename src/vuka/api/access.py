@@ -59,6 +59,15 @@ NEEDED_ROLES: Final[Mapping[str, Mapping[str, Role | None]]] = {
     "/settlementModels": {"GET": Role.READ, "POST": Role.FINANCE},
     "/settlementModels/{name}": {"GET": Role.READ, "PUT": Role.FINANCE},
     "/ledgerAccountTypes": {"GET": Role.READ, "POST": Role.FINANCE},
+    # Settlement.
+    "/v2/health": {"GET": EVERYBODY},
+    "/v2/settlementWindows": _READ,
+    "/v2/settlementWindows/{id}": {"GET": Role.READ, "POST": Role.FINANCE},
+    "/v2/settlements": {"GET": Role.READ, "POST": Role.FINANCE},
+    "/v2/settlements/{id}": {"GET": Role.READ, "PUT": Role.FINANCE},
+    "/v2/settlements/{id}/finalise": {"POST": Role.FINANCE},
+    "/v2/settlements/{sid}/participants/{pid}": {"GET": Role.READ, "PUT": Role.FINANCE},
+    "/v2/settlements/{sid}/participants/{pid}/accounts/{aid}": {"GET": Role.READ, "PUT": Role.FINANCE},
     "/transactions/{id}": _READ,
     "/transfers/{transferId}": _READ,
     # Who serves which party: by the oracles that the hub asks, and by its own.

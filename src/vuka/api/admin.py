@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from vuka.api import credentials, keys, operations, oracles, rules
+from vuka.api import credentials, keys, operations, oracles, rules, settlement
 from vuka.api.access import OperatorAccess, operator_name
 from vuka.api.admin_body import (
     Fields,
@@ -59,6 +59,7 @@ def admin_app(hub: Hub) -> Starlette:
             *keys.routes(hub),
             *rules.routes(hub),
             *oracles.routes(hub),
+            *settlement.routes(hub),
         ],
         middleware=[Middleware(OperatorAccess, hub=hub)],
         exception_handlers={
@@ -422,6 +423,7 @@ class _Operators:
             require_liquidity_check=body.boolean("requireLiquidityCheck"),
             ledger_account_type=body.text("ledgerAccountType"),
             settlement_account_type=body.choice("settlementAccountType", settlement_models.SETTLEMENT_ACCOUNT_TYPES),
+            by=operator_name(request),
             auto_position_reset=body.boolean("autoPositionReset"),
         )
         body.end()
@@ -434,7 +436,9 @@ class _Operators:
         is_active = body.boolean("isActive")
         body.end()
         name = request.path_params["name"]
-        await self._hub.submit(settlement_models.SetSettlementModelActive(name=name, is_active=is_active))
+        await self._hub.submit(
+            settlement_models.SetSettlementModelActive(name=name, is_active=is_active, by=operator_name(request))
+        )
         return await self.settlement_model(request)
 
     async def ledger_account_types(self, _request: Request) -> Response:

@@ -232,6 +232,23 @@ class Fields:
             raise invalid(f"{self._label(name)} must be of type object")
         return Fields(value, f"{self._prefix}{name}.")
 
+    def has(self, name: str) -> bool:
+        """Whether a member is there and not yet taken."""
+        return name in self._left
+
+    def objects(self, name: str) -> list[Fields]:
+        """An array of objects; read each with its own `Fields`, its `end` included."""
+        value = self._take(name)
+        if not isinstance(value, list):
+            raise invalid(f"{self._label(name)} must be an array")
+        found: list[Fields] = []
+        for place, item in enumerate(value):
+            where = f"{self._prefix}{name}[{place}]"
+            if not isinstance(item, dict):
+                raise invalid(f'"{where}" must be of type object')
+            found.append(Fields(item, f"{where}."))
+        return found
+
     def extensions(self, name: str = "extensionList") -> tuple[tuple[str, str], ...]:
         """The keys and values of an ``ExtensionList``; none where it is missing."""
         if name not in self._left:
