@@ -119,6 +119,10 @@ class SchemeBench:
     def close(self) -> None:
         self.database.close()
 
+    def forget_directory(self) -> None:
+        """Another database was put in its place."""
+        self._directories = DirectoryCache()
+
     # --- running ------------------------------------------------------------------------------------------------
 
     @contextmanager

@@ -21,6 +21,7 @@ from vuka.cli import (
     oracle,
     participant,
     quotes,
+    settlement,
     trace,
     transfer,
 )
@@ -73,6 +74,8 @@ app.add_typer(messages.app, name="message")
 app.add_typer(access.app, name="access")
 app.add_typer(model.app, name="model")
 app.add_typer(model.types, name="account-type")
+app.add_typer(settlement.windows, name="window")
+app.add_typer(settlement.app, name="settlement")
 app.command("trace")(trace.trace)
 app.command("audit")(audit.audit)
 app.command("config")(config.config)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from contextvars import ContextVar
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -22,6 +24,9 @@ DEFAULT_URL: Final = "http://127.0.0.1:4001"
 TIMEOUT_SECONDS: Final = 30.0
 TOKEN_FILE: Final = "operator.token"  # noqa: S105 - the name of a file
 """Where ``vuka init`` leaves the first operator's token, in the data directory."""
+
+_EXACT: Final = msgspec.json.Decoder(float_hook=Decimal)
+_FOUND_NOTHING: Final = re.compile(r"not found|No settlements found")
 
 # What stands before the command's name is read before the command knows it.
 _GIVEN_TOKEN: Final = ContextVar("given token", default="")
@@ -39,14 +44,18 @@ class Token(msgspec.Struct, frozen=True):
     origin: str
 
 
-def call(url: str, method: str, path: str, body: object | None = None) -> Any:
-    """One request to the operators' API; its JSON, or None where there is none.
+def call(url: str, method: str, path: str, body: object | None = None, *, exact: bool = False) -> Any:
+    """One request to the operators' API; its JSON, or None where there is none. ``exact``: amounts as `Decimal`.
 
     Ends the command with a sentence where the hub does not answer or refuses.
     """
+    return _value(url, _ask(url, method, path, body), exact=exact)
+
+
+def _ask(url: str, method: str, path: str, body: object | None = None) -> httpx.Response:
     token = find_token(url)
     try:
-        answer = httpx.request(
+        return httpx.request(
             method,
             url.rstrip("/") + path,
             json=body,
@@ -58,16 +67,31 @@ def call(url: str, method: str, path: str, body: object | None = None) -> Any:
         fail(f"{url} is not a URL: {error}.")
     except httpx.HTTPError as error:
         fail(f"No hub answers at {url} ({error}). Start one with `vuka serve`, or name another with --url.")
+
+
+def _value(url: str, answer: httpx.Response, *, exact: bool) -> Any:
+    """What was answered, or the end of the command."""
     if answer.is_success:
         try:
-            return answer.json() if answer.content else None
+            if not answer.content:
+                return None
+            return _EXACT.decode(answer.content) if exact else answer.json()
         except ValueError:
             fail(f"What answers at {url} is no hub: it sent no JSON. Name the operators' API with --url.")
     if answer.status_code == httpx.codes.UNAUTHORIZED:
-        fail(_who_are_you(url, token))
+        fail(_who_are_you(url, find_token(url)))
     if answer.status_code == httpx.codes.FORBIDDEN:
         fail(f"{_reason(answer)} Ask an admin for it: vuka access grant --operator NAME --role ROLE")
     return fail(_reason(answer))
+
+
+def find(url: str, path: str) -> list[Any]:
+    """What a search of the settlement API finds; it answers an error where that is nothing."""
+    answer = _ask(url, "GET", path)
+    if answer.status_code == httpx.codes.BAD_REQUEST and _FOUND_NOTHING.search(_reason(answer)):
+        return []
+    found: list[Any] = _value(url, answer, exact=False)
+    return found
 
 
 def use_token(text: str) -> None:

@@ -53,7 +53,7 @@ def add(
     position_reset: Annotated[bool, typer.Option(help="Whether settling resets positions.")] = True,
     url: HubUrl = DEFAULT_URL,
 ) -> None:
-    """Add a settlement model. Participants that join afterwards get its accounts.
+    """Add a settlement model. Participants that lack its accounts get them.
 
     Example: [bold]vuka model add CGS -c USD --delay immediate --granularity gross --interchange bilateral[/bold]
     """
@@ -89,7 +89,7 @@ def activate(name: Name, url: HubUrl = DEFAULT_URL) -> None:
 
 @app.command("deactivate")
 def deactivate(name: Name, url: HubUrl = DEFAULT_URL) -> None:
-    """Take a settlement model out of use: participants that join get none of its accounts.
+    """Take a settlement model out of use: what is committed from now on settles by another.
 
     Example: [bold]vuka model deactivate FEES[/bold]
     """
