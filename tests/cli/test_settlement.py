@@ -27,9 +27,9 @@ class _OnDisk(SchemeBench):
         self.forget_directory()
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
-    config = load(None, {}, data_dir=str(tmp_path))
+def settled_hub(path: Path) -> None:
+    """Makes a hub there in which alpha has paid bravo 12.5 USD."""
+    config = load(None, {}, data_dir=str(path))
     found(config, "Settled", ["USD"])
     bench = _OnDisk()
     bench.open_database(config.database_path)
@@ -37,6 +37,11 @@ def url(tmp_path: Path) -> Iterator[str]:
         bench.onboard(name, "USD", cap="1000", funds="2000")
     Settling(bench).pay("alpha", "bravo", "12.5 USD")
     bench.close()
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    settled_hub(tmp_path)
     with hub_process(tmp_path) as hub:
         yield hub.operators_url
 

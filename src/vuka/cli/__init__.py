@@ -11,6 +11,7 @@ from vuka.cli import (
     access,
     audit,
     bench,
+    books,
     config,
     demo,
     funds,
@@ -76,6 +77,7 @@ app.add_typer(model.app, name="model")
 app.add_typer(model.types, name="account-type")
 app.add_typer(settlement.windows, name="window")
 app.add_typer(settlement.app, name="settlement")
+app.add_typer(books.app, name="books")
 app.command("trace")(trace.trace)
 app.command("audit")(audit.audit)
 app.command("config")(config.config)
