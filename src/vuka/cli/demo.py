@@ -28,6 +28,7 @@ from vuka.sim.participant import Conduct, Payment, PaymentState
 from vuka.sim.scenario import CAST, CURRENCIES, SCRIPT, SHORT_TRANSFER_SECONDS, TRANSFER_SECONDS, Cast, play
 from vuka.store.migrate import current_revision
 
+DEFAULT_MODEL = "DEFAULTDEFERREDNET"
 SHOWN = 14
 PACE_SECONDS = 0.6
 SPECIAL_EVERY = 12
@@ -108,6 +109,8 @@ async def _once(cast: Cast) -> bool:
         ended_well = ended_well and result.ok
     console.print(table)
     console.print(await _positions(cast))
+    console.print(await _settle(cast))
+    console.print(await _positions(cast))
     if not ended_well:
         console.print("[bold red]Not every payment ended as it should have.[/]")
     return ended_well
@@ -117,6 +120,31 @@ def _end(payment: Payment) -> str:
     if payment.state is PaymentState.COMMITTED:
         return "[green]COMMITTED[/]"
     return f"[yellow]{payment.state}[/] {payment.error}"
+
+
+async def _settle(cast: Cast) -> Table:
+    """Closes the window, settles it, and shows who owed how much."""
+    operator = cast.operator
+    (window,) = await operator.do("GET", "/v2/settlementWindows?state=OPEN")
+    await operator.do("POST", f"/v2/settlementWindows/{window['id']}", {"state": "CLOSED", "reason": "end of the demo"})
+    wanted = {"settlementModel": DEFAULT_MODEL, "reason": "the demo", "settlementWindows": [{"id": window["id"]}]}
+    made = await operator.do("POST", "/v2/settlements", wanted)
+    settled = await operator.do("POST", f"/v2/settlements/{made['id']}/finalise", {"reason": "the bank has paid"})
+    owners = {
+        account["id"]: participant["name"]
+        for participant in await operator.do("GET", "/participants")
+        for account in participant["accounts"]
+    }
+    title = f"Window {window['id']} closed and settled: settlement {settled['id']} is {settled['state']}"
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in ("participant", "currency", "owes", "is owed"):
+        table.add_column(column, justify="right" if "ow" in column else "left")
+    for participant in settled["participants"]:
+        for account in participant["accounts"]:
+            net = account["netSettlementAmount"]
+            owes, is_owed = (f"{net['amount']:,.2f}", "") if net["amount"] > 0 else ("", f"{-net['amount']:,.2f}")
+            table.add_row(owners[account["id"]], net["currency"], owes, is_owed)
+    return table
 
 
 async def _positions(cast: Cast) -> Table:
@@ -137,9 +165,20 @@ def _audited(data: Path) -> bool:
     from vuka.cli.options import read_config
     from vuka.cli.reading import reading
     from vuka.switch.audit import audit
+    from vuka.switch.books import trial_balance
+    from vuka.switch.directory import read_directory
 
     with reading(read_config(data)) as (tx, ledger):
         report = audit(tx, ledger)
+        balances = trial_balance(ledger, read_directory(tx))
+    table = Table(title="Trial balance", title_justify="left", header_style="bold")
+    for column in ("currency", "debits", "credits", "accounts"):
+        table.add_column(column, justify="left" if column == "currency" else "right")
+    for currency in sorted({each.currency for each in balances}):
+        sides = [each for each in balances if each.currency == currency]
+        sums = (sum(each.debits for each in sides), sum(each.credits for each in sides))
+        table.add_row(currency, *(str(Amount(Currency(currency), each)) for each in sums), str(len(sides)))
+    console.print(table)
     if report.differences:
         for each in report.differences:
             console.print(f"[bold red]{each.rule}[/]: {each.subject}: expected {each.expected}, found {each.found}")
