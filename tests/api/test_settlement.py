@@ -337,3 +337,35 @@ def test_an_account_that_is_not_settled_by_it(client: TestClient, scheme: Settli
 @pytest.mark.parametrize("path", ["/v2/settlements/x", "/v2/settlementWindows/-1", "/v2/settlements/99999999999"])
 def test_a_number_that_is_none(client: TestClient, bench: SchemeBench, path: str) -> None:
     assert error(client.get(path))[:2] == (400, "3101")
+
+
+# --- net debit caps as a share of the liquidity ---------------------------------------------------------------------
+
+
+def adjust(client: TestClient, **limit: object) -> Any:
+    body = {"currency": "USD", "limit": {"type": "NET_DEBIT_CAP", "alarmPercentage": 10, **limit}}
+    return client.put(f"/participants/{A}/limits", json=body)
+
+
+def test_a_cap_may_be_a_share_of_the_liquidity(client: TestClient, scheme: Settling) -> None:
+    shown = {"type": "NET_DEBIT_CAP", "value": 510, "alarmPercentage": 10, "liquidityPercentage": 25.5}
+    answer = adjust(client, liquidityPercentage="25.5")
+    assert (answer.status_code, answer.json()) == (200, {"currency": "USD", "limit": shown})
+    assert client.get(f"/participants/{A}/limits").json() == [{"currency": "USD", "limit": shown}]
+
+
+@pytest.mark.parametrize(
+    ("limit", "code", "text"),
+    [
+        ({"liquidityPercentage": 101}, "3100", "limit.liquidityPercentage must be between 0 and 100"),
+        ({"liquidityPercentage": 0.001}, "3100", '"limit.liquidityPercentage" must have at most 2 decimals'),
+        ({"liquidityPercentage": "much"}, "3100", '"limit.liquidityPercentage" must be a number'),
+        ({"liquidityPercentage": 10, "value": 5}, "3103", '"limit.liquidityPercentage" is not allowed'),
+        ({}, "3102", '"limit.value" is required'),
+    ],
+)
+def test_a_share_that_is_wrong(
+    client: TestClient, scheme: Settling, limit: dict[str, object], code: str, text: str
+) -> None:
+    status, found, description = error(adjust(client, **limit))
+    assert (status, found, description.partition(" - ")[2]) == (400, code, text)

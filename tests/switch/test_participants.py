@@ -376,7 +376,7 @@ def test_a_limit_is_adjusted_only_after_it_was_set(hub: SchemeBench) -> None:
 def test_an_adjusted_limit_is_in_force_and_the_former_one_stays_on_record(hub: SchemeBench) -> None:
     hub.onboard(DFSP, "USD", cap="10", funds="100")
     hub.accept(AdjustLimit(name=DFSP, currency=USD, value=200_000, alarm_percentage=25))
-    (limit,) = hub.read(lambda tx, _ledger, directory: accounts.limits(tx, directory, name=DFSP))
+    (limit,) = hub.read(lambda tx, ledger, directory: accounts.limits(tx, ledger, directory, name=DFSP))
     assert (limit.value, limit.alarm_percentage) == (200_000, 25)
     rows = hub.read(
         lambda tx, _ledger, _directory: tx.query("SELECT value, is_active FROM participant_limit ORDER BY limit_id")
@@ -555,7 +555,7 @@ def test_limits_can_be_asked_for_by_participant_currency_and_type(hub: SchemeBen
     hub.onboard("payeefsp", "USD", cap="30")
 
     def found(**asked: str) -> list[tuple[str, str, int]]:
-        limits = hub.read(lambda tx, _ledger, directory: accounts.limits(tx, directory, **asked))  # type: ignore[arg-type]
+        limits = hub.read(lambda tx, ledger, directory: accounts.limits(tx, ledger, directory, **asked))  # type: ignore[arg-type]
         return [(limit.name, limit.currency, limit.value) for limit in limits]
 
     assert found() == [(DFSP, EUR, 200_000), (DFSP, USD, 100_000), ("payeefsp", USD, 300_000)]

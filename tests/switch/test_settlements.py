@@ -10,7 +10,9 @@ from tests.switch.settling import DEFAULT, Settling
 from tests.switch.wire import fulfil, prepare
 
 from vuka.config import Scheme
+from vuka.ids import FspId
 from vuka.money import Currency
+from vuka.switch.participants import AdjustLimit
 from vuka.switch.settlement_models import SetSettlementModelActive
 from vuka.switch.settlements import (
     AbortSettlement,
@@ -584,3 +586,48 @@ def test_the_newest_default_is_the_model_in_force(scheme: Settling) -> None:
     scheme.add_model("NEWER", "IMMEDIATE", "GROSS", "BILATERAL", currency=None)
     scheme.pay(A, B, "5 USD")
     assert scheme.positions(A, B) == ("0", "0")
+
+
+# --- net debit caps as a share of the liquidity ---------------------------------------------------------------------
+
+
+def share(bench: SchemeBench, name: str, hundredths: int) -> None:
+    """Sets a net debit cap to a share of the liquidity, in hundredths of a percent."""
+    bench.accept(AdjustLimit(name=FspId(name), currency=Currency("USD"), liquidity_share=hundredths))
+
+
+def test_a_cap_that_is_a_share_follows_every_movement_of_funds(scheme: Settling) -> None:
+    share(scheme.hub, A, 25_50)
+    assert scheme.hub.available(A, "USD") == "510"
+    scheme.hub.accept(scheme.hub.funds_in(A, "100 USD"))
+    assert scheme.hub.available(A, "USD") == "535.5"
+    scheme.hub.accept(scheme.hub.funds_out(A, "1100 USD"))
+    assert scheme.hub.available(A, "USD") == "255"
+
+
+def test_a_share_is_rounded_down(scheme: Settling) -> None:
+    scheme.hub.accept(scheme.hub.funds_in(A, "0.0001 USD"))
+    share(scheme.hub, A, 33_33)
+    assert scheme.hub.available(A, "USD") == "666.6"
+
+
+def test_a_payment_beyond_a_share_is_refused_as_beyond_a_cap(scheme: Settling) -> None:
+    share(scheme.hub, A, 1_00)
+    request = prepare(scheme.hub, "20.0001 USD", payer=A, payee=B)
+    scheme.hub.accept(request)
+    assert scheme.hub.transfer(request.transfer_id).error_code == "4200"
+
+
+def test_settlement_raises_no_cap_that_is_a_share(scheme: Settling) -> None:
+    settlement = spent_again(scheme)
+    share(scheme.hub, B, 10_00)
+    scheme.walk(settlement)
+    position = scheme.hub.directory.participants[B].accounts["USD", "POSITION"]
+    assert (position.liquidity_share, scheme.hub.available(B, "USD")) == (10_00, "0")
+
+
+@pytest.mark.parametrize("hundredths", [-1, 100_01])
+def test_a_share_is_between_nothing_and_everything(scheme: Settling, hundredths: int) -> None:
+    command = AdjustLimit(name=FspId(A), currency=Currency("USD"), liquidity_share=hundredths)
+    refused = scheme.hub.refuse(command)
+    assert refused[:2] == ("3100", "Generic validation error - limit.liquidityPercentage must be between 0 and 100")

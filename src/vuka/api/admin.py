@@ -23,6 +23,7 @@ from vuka.api import credentials, keys, operations, oracles, rules, settlement
 from vuka.api.access import OperatorAccess, operator_name
 from vuka.api.admin_body import (
     Fields,
+    invalid,
     path_account_id,
     path_name,
     path_transfer_id,
@@ -209,7 +210,9 @@ class _Operators:
         """The limits in force of every participant."""
         currency, limit_type = _limits_query(request)
         found = self._read(
-            lambda tx, _ledger, directory: accounts.limits(tx, directory, currency=currency, limit_type=limit_type)
+            lambda tx, ledger, directory: accounts.limits(
+                tx, ledger, directory, currency=currency, limit_type=limit_type
+            )
         )
         return _json([{"name": each.name, **_limit(each)} for each in found])
 
@@ -218,11 +221,11 @@ class _Operators:
         name = path_name(request)
         currency, limit_type = _limits_query(request)
 
-        def read(tx: Tx, _ledger: Ledger, directory: Directory) -> list[accounts.Limit]:
+        def read(tx: Tx, ledger: Ledger, directory: Directory) -> list[accounts.Limit]:
             participant = directory.get(name)
             if participant is None or not _trades(participant, currency):
                 raise participants.participant_not_found()
-            return accounts.limits(tx, directory, name=name, currency=currency, limit_type=limit_type)
+            return accounts.limits(tx, ledger, directory, name=name, currency=currency, limit_type=limit_type)
 
         return _json([_limit(each) for each in self._read(read)])
 
@@ -233,7 +236,8 @@ class _Operators:
         currency = body.currency()
         limit = body.object("limit")
         limit_type = limit.text("type")
-        value = limit.minor("value")
+        share = _share(limit) if limit.has("liquidityPercentage") and not limit.has("value") else None
+        value = limit.minor("value") if share is None else 0
         alarm_percentage = limit.whole("alarmPercentage")
         limit.end()
         body.end()
@@ -243,11 +247,17 @@ class _Operators:
                 currency=currency,
                 limit_type=limit_type,
                 value=value,
+                liquidity_share=share,
                 alarm_percentage=alarm_percentage,
                 by=operator_name(request),
             )
         )
-        return _json(_limit(accounts.Limit(name, currency, limit_type, value, alarm_percentage)))
+        if share is None:
+            return _json(_limit(accounts.Limit(name, currency, limit_type, value, alarm_percentage)))
+        (found,) = self._read(
+            lambda tx, ledger, directory: accounts.limits(tx, ledger, directory, name=name, currency=currency)
+        )
+        return _json(_limit(found))
 
     async def initial_position_and_limits(self, request: Request) -> Response:
         """The first net debit cap in a currency; the accounts become active."""
@@ -522,10 +532,21 @@ def _participant(request: Request, participant: accounts.ParticipantDetails) -> 
 
 
 def _limit(limit: accounts.Limit) -> dict[str, object]:
-    return {
-        "currency": limit.currency,
-        "limit": {"type": limit.type, "value": _number(limit.value), "alarmPercentage": limit.alarm_percentage},
-    }
+    shown = {"type": limit.type, "value": _number(limit.value), "alarmPercentage": limit.alarm_percentage}
+    if limit.liquidity_share is not None:
+        shown["liquidityPercentage"] = _number(limit.liquidity_share * _MINOR_PER_HUNDREDTH)
+    return {"currency": limit.currency, "limit": shown}
+
+
+_MINOR_PER_HUNDREDTH: Final = 100
+
+
+def _share(limit: Fields) -> int:
+    """A percentage of the liquidity, in hundredths of a percent."""
+    hundredths, rest = divmod(limit.minor("liquidityPercentage"), _MINOR_PER_HUNDREDTH)
+    if rest:
+        raise invalid('"limit.liquidityPercentage" must have at most 2 decimals')
+    return hundredths
 
 
 def _position(account: accounts.AccountFigures) -> dict[str, object]:

@@ -139,7 +139,7 @@ def show(name: Name, url: HubUrl = DEFAULT_URL, as_json: AsJson = False) -> None
 @app.command("limit")
 def limit(
     name: Name,
-    cap: Annotated[str, typer.Argument(help="The new net debit cap.")],
+    cap: Annotated[str, typer.Argument(help="The new net debit cap: an amount, or a share of its liquidity as 25%.")],
     currency: CurrencyOption,
     url: HubUrl = DEFAULT_URL,
 ) -> None:
@@ -148,15 +148,20 @@ def limit(
     Example: [bold]vuka participant limit greenbank 5000 -c USD[/bold]
     """
     path = f"/participants/{quote(name, safe='')}"
-    value = _amount(cap)
+    is_share = cap.endswith("%")
+    value = _amount(cap.removesuffix("%"))
     accounts = call(url, "GET", f"{path}/limits?currency={quote(currency)}")
-    body = {"currency": currency, "limit": {"type": "NET_DEBIT_CAP", "value": value, "alarmPercentage": 10}}
-    if accounts:
+    if not accounts:
+        # The first limits are an amount, whatever they become.
+        first: dict[str, Any] = {"type": "NET_DEBIT_CAP", "value": "0" if is_share else value}
+        body = {"currency": currency, "limit": first, "initialPosition": 0}
+        call(url, "POST", f"{path}/initialPositionAndLimits", body)
+    if accounts or is_share:
+        wanted = {"liquidityPercentage" if is_share else "value": value}
+        body = {"currency": currency, "limit": {"type": "NET_DEBIT_CAP", **wanted, "alarmPercentage": 10}}
         call(url, "PUT", f"{path}/limits", body)
-    else:
-        first = {"currency": currency, "limit": {"type": "NET_DEBIT_CAP", "value": value}, "initialPosition": 0}
-        call(url, "POST", f"{path}/initialPositionAndLimits", first)
-    console.print(f"{name}: net debit cap {value} {currency}.", highlight=False)
+    said = f"{value} % of its {currency} liquidity" if is_share else f"{value} {currency}"
+    console.print(f"{name}: net debit cap {said}.", highlight=False)
 
 
 @app.command("endpoint")

@@ -25,11 +25,13 @@ from vuka.switch.directory import (
     HUB_MULTILATERAL_SETTLEMENT,
     INTERNAL_ACCOUNT_TYPES,
     POSITION,
+    SETTLEMENT,
     Account,
     Directory,
     Participant,
     SettlementModel,
 )
+from vuka.switch.headroom import cap
 from vuka.switch.records import State
 
 
@@ -77,8 +79,10 @@ class Limit(msgspec.Struct, frozen=True):
     currency: Currency
     type: str
     value: int
-    """Minor units."""
+    """Minor units; what it comes to at present where it is a share of the liquidity."""
     alarm_percentage: int
+    liquidity_share: int | None = None
+    """In hundredths of a percent."""
 
 
 class StateChange(msgspec.Struct, frozen=True):
@@ -217,13 +221,20 @@ def positions(tx: Tx, ledger: Ledger, of: Participant) -> list[AccountFigures]:
 
 
 def limits(
-    tx: Tx, directory: Directory, *, name: str | None = None, currency: str | None = None, limit_type: str | None = None
+    tx: Tx,
+    ledger: Ledger,
+    directory: Directory,
+    *,
+    name: str | None = None,
+    currency: str | None = None,
+    limit_type: str | None = None,
 ) -> list[Limit]:
     """The limits in force, those of inactive positions left out unless one participant's currency is asked for."""
     rows = tx.query(
-        "SELECT account_id, type, value, alarm_percentage FROM participant_limit WHERE is_active = 1 ORDER BY type"
+        """SELECT account_id, type, alarm_percentage, liquidity_share FROM participant_limit
+           WHERE is_active = 1 ORDER BY type"""
     )
-    by_account: dict[int, list[tuple[str, int, int]]] = {}
+    by_account: dict[int, list[tuple[str, int, int | None]]] = {}
     for account_id, *limit in rows:
         by_account.setdefault(account_id, []).append((limit[0], limit[1], limit[2]))
     asked = directory.participants.values() if name is None else filter(None, [directory.get(name)])
@@ -236,11 +247,20 @@ def limits(
             if currency not in (None, account.currency) or not (account.is_active or exact):
                 continue
             found += (
-                Limit(each.name, account.currency, kind, value, alarm_percentage)
-                for kind, value, alarm_percentage in by_account.get(account.account_id, ())
+                Limit(each.name, account.currency, kind, _cap(ledger, each, account), alarm_percentage, share)
+                for kind, alarm_percentage, share in by_account.get(account.account_id, ())
                 if limit_type in (None, kind)
             )
     return found
+
+
+def _cap(ledger: Ledger, of: Participant, position: Account) -> int:
+    """The net debit cap in force; liquidity is looked up only where it matters."""
+    cover = 0
+    if position.liquidity_share is not None:
+        (liquidity,) = ledger.lookup_accounts([of.accounts[position.currency, SETTLEMENT].ledger_account_id])
+        cover = chart.liquidity_cover(liquidity)
+    return cap(position, cover)
 
 
 def settlement_models(tx: Tx, name: str | None = None) -> list[SettlementModel]:

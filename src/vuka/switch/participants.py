@@ -29,7 +29,7 @@ from vuka.switch.directory import (
     POSITION,
     Account,
 )
-from vuka.switch.headroom import LedgerRefusedError, rebalance
+from vuka.switch.headroom import SHARE_WHOLE, LedgerRefusedError, rebalance
 from vuka.switch.work import Command, Outcome, Work
 
 NAME_LENGTH_MIN: Final = 2
@@ -133,8 +133,10 @@ class AdjustLimit(Command, frozen=True, kw_only=True):
     name: FspId
     currency: Currency
     limit_type: str = NET_DEBIT_CAP
-    value: int
-    """The cap, in minor units."""
+    value: int = 0
+    """The cap, in minor units; 0 where `liquidity_share` says it."""
+    liquidity_share: int | None = None
+    """The cap as a share of the liquidity, in hundredths of a percent: it follows every movement of funds."""
     alarm_percentage: int = ALARM_PERCENTAGE_DEFAULT
     by: str = "operator"
 
@@ -451,10 +453,21 @@ def _adjust_limit(work: Work, command: AdjustLimit) -> Outcome:
     if not 0 <= command.alarm_percentage <= 100:
         detail = "limit.alarmPercentage must be between 0 and 100"
         return Outcome(error=FspiopError(ErrorCode.VALIDATION_ERROR, detail))
+    if command.liquidity_share is not None and not 0 <= command.liquidity_share <= SHARE_WHOLE:
+        detail = "limit.liquidityPercentage must be between 0 and 100"
+        return Outcome(error=FspiopError(ErrorCode.VALIDATION_ERROR, detail))
     if position.net_debit_cap is None:
         return _internal_error("Participant Limit does not exist")
     _retire_limit(work, position, command.limit_type)
-    _insert_limit(work, position, command.limit_type, command.value, command.alarm_percentage, command.by)
+    _insert_limit(
+        work,
+        position,
+        command.limit_type,
+        command.value if command.liquidity_share is None else 0,
+        command.alarm_percentage,
+        command.by,
+        liquidity_share=command.liquidity_share,
+    )
     work.tx.run("UPDATE account SET changed_ms = ? WHERE account_id = ?", (work.now_ms, position.account_id))
     _limits_changed(work, command.name, command.currency)
     return Outcome(note=f"limits of {command.name} in {command.currency} adjusted")
@@ -486,11 +499,21 @@ def _limit_fault(limit_type: str, value: int) -> FspiopError | None:
     return None
 
 
-def _insert_limit(work: Work, position: Account, limit_type: str, value: int, alarm_percentage: int, by: str) -> None:
+def _insert_limit(
+    work: Work,
+    position: Account,
+    limit_type: str,
+    value: int,
+    alarm_percentage: int,
+    by: str,
+    *,
+    liquidity_share: int | None = None,
+) -> None:
     work.tx.run(
-        """INSERT INTO participant_limit (account_id, type, value, alarm_percentage, is_active, created_ms, created_by)
-           VALUES (?, ?, ?, ?, 1, ?, ?)""",
-        (position.account_id, limit_type, value, alarm_percentage, work.now_ms, by),
+        """INSERT INTO participant_limit (account_id, type, value, liquidity_share, alarm_percentage, is_active,
+                                          created_ms, created_by)
+           VALUES (?, ?, ?, ?, ?, 1, ?, ?)""",
+        (position.account_id, limit_type, value, liquidity_share, alarm_percentage, work.now_ms, by),
     )
 
 
