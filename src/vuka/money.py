@@ -36,6 +36,12 @@ CURRENCIES: Final[frozenset[str]] = frozenset(
     """.split()
 )
 
+_DIGITS: Final = {
+    **dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF".split(), 0),
+    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
+    **dict.fromkeys("XTS XXX".split(), 4),
+}
+
 _WIRE_AMOUNT: Final = re.compile(r"([0]|([1-9][0-9]{0,17}))([.][0-9]{0,3}[1-9])?")
 """The `Amount` pattern of every FSPIOP version: no sign, no leading or trailing zeros, at most 4 decimals."""
 
@@ -121,6 +127,11 @@ class Amount:
     def wire(self) -> str:
         """The amount without its currency, as FSPIOP writes it."""
         return format_amount(self.minor)
+
+
+def currency_digits(currency: str) -> int:
+    """How many decimals a currency has in daily life (ISO 4217): 2 for USD, 0 for JPY. The hub's books have 4."""
+    return _DIGITS.get(currency, 2)
 
 
 def ledger_number(currency: str) -> int:

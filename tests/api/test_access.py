@@ -105,7 +105,7 @@ def test_every_question_may_be_asked_by_whoever_may_read() -> None:
     }
 
 
-ONLY_ASKING = frozenset(("/rules/quotes/try",))
+ONLY_ASKING = frozenset(("/rules/quotes/try", "/rules/fees/try"))
 """What is POSTed because the question is too long for a URL: nothing is changed by it."""
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from vuka.config import Scheme
 from vuka.engine.keys import KeySource
+from vuka.fspiop.ilp import transaction_json
 from vuka.ids import FspId, TransferId, ledger_id, parse_id
 from vuka.ledger import chart
 from vuka.ledger.model import Account as LedgerAccount
@@ -30,6 +31,7 @@ from vuka.switch import (
     accounts,
     agreement,
     bulk_quotes,
+    fees,
     funds,
     fx_quotes,
     gross_settlement,
@@ -56,6 +58,7 @@ START_MS = 1_700_000_000_000
 """2023-11-14T22:13:20Z: when the scheme is founded."""
 
 _RULES = quote_rules.QuoteRules()
+_FEES = fees.Fees(transaction_json)
 
 _HANDLERS: dict[type[Command], Callable[..., Sequence[Outcome]]] = {
     command: handler
@@ -73,11 +76,12 @@ _HANDLERS: dict[type[Command], Callable[..., Sequence[Outcome]]] = {
         (lookup.register, lookup.RegisterParty),
         (lookup.remove, lookup.RemoveParty),
         (transfers.prepare, transfers.PrepareTransfer),
-        (transfers.fulfil, transfers.FulfilTransfer, transfers.AbortTransfer),
+        (partial(transfers.fulfil, fees=_FEES), transfers.FulfilTransfer, transfers.AbortTransfer),
         (transfers.expire, transfers.ExpireTransfers),
         (transfers.get, transfers.GetTransfer),
         (transfers.tell_result, transfers.TellResult),
         *quote_rules.USE_CASES,
+        *fees.USE_CASES,
         (partial(quotes.request, rules=_RULES), quotes.RequestQuote),
         (partial(fx_quotes.request, rules=_RULES), fx_quotes.RequestFxQuote),
         (fx_quotes.answer, fx_quotes.AnswerFxQuote, fx_quotes.DeclineFxQuote),

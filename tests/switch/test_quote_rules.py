@@ -44,7 +44,6 @@ from vuka.switch.quote_rules import (
     SetQuoteRules,
     compile_quote_rules,
     conclude,
-    history,
     participant_fact,
     past_requests,
     past_requests_of,
@@ -52,6 +51,7 @@ from vuka.switch.quote_rules import (
     try_rules,
 )
 from vuka.switch.quotes import RequestQuote
+from vuka.switch.rule_sets import history
 from vuka.switch.work import Forward, Outcome
 
 Conditions = Mapping[str, object]
@@ -407,7 +407,7 @@ def test_rules_are_versions_of_which_one_is_in_force(hub: SchemeBench) -> None:
     first = set_rules(hub, refusing(name="one"))
     hub.advance(1_000)
     second = set_rules(hub, refusing(name="two"))
-    versions = hub.read(lambda tx, _ledger, _directory: history(tx, limit=10))
+    versions = hub.read(lambda tx, _ledger, _directory: history(tx, "quotes", limit=10))
     assert [(each.rule_set_id, each.is_active, each.created_by) for each in versions] == [
         (second.value, True, "alice"),
         (first.value, False, "alice"),
@@ -425,7 +425,7 @@ def test_no_rules_are_a_version_too(hub: SchemeBench) -> None:
 def test_rules_that_reroute_to_nobody_are_not_stored(hub: SchemeBench) -> None:
     outcome = set_rules(hub, rerouting("nobody"), rerouting(OTHER))
     assert str(outcome.error) == "The rules reroute to nobody, which the scheme does not have. Add it first."
-    assert hub.read(lambda tx, _ledger, _directory: history(tx, limit=10)) == []
+    assert hub.read(lambda tx, _ledger, _directory: history(tx, "quotes", limit=10)) == []
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from tests.switch.wire import (
     told,
 )
 
+from vuka.api.hub import FEES
 from vuka.ids import format_ulid, parse_id
 from vuka.money import AMOUNT_MAX, Amount, Currency
 from vuka.switch import transfers
@@ -97,7 +98,7 @@ def test_patch_committed_is_not_owed_before_the_hub_itself_has_committed(
     hub: SchemeBench, ten: PrepareTransfer
 ) -> None:
     with hub.work() as work:
-        transfers.fulfil(work, [reserved(hub, ten)])
+        transfers.fulfil(work, [reserved(hub, ten)], fees=FEES)
         patch = work.notices[-1]
         ((recorded,),) = work.tx.query("SELECT state FROM transfer WHERE transfer_id = ?", (ten.transfer_id,))
     assert isinstance(patch.body, TransferBody)
@@ -110,7 +111,7 @@ def test_nothing_is_owed_when_the_commit_is_undone(hub: SchemeBench, ten: Prepar
 
     def crash() -> None:
         with hub.work() as work:
-            transfers.fulfil(work, [reserved(hub, ten)])
+            transfers.fulfil(work, [reserved(hub, ten)], fees=FEES)
             raise CrashError
 
     with pytest.raises(CrashError):

@@ -86,6 +86,9 @@ NEEDED_ROLES: Final[Mapping[str, Mapping[str, Role | None]]] = {
     "/rules/quotes": {"GET": Role.READ, "PUT": Role.OPERATE},
     "/rules/quotes/history": _READ,
     "/rules/quotes/try": {"POST": Role.READ},
+    "/rules/fees": {"GET": Role.READ, "PUT": Role.FINANCE},
+    "/rules/fees/history": _READ,
+    "/rules/fees/try": {"POST": Role.READ},
     # What the hub owes.
     "/messages/parked": _READ,
     "/messages/queues": _READ,

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from vuka.api import credentials, keys, operations, oracles, rules, settlement
+from vuka.api import credentials, fees, keys, operations, oracles, rules, settlement
 from vuka.api.access import OperatorAccess, operator_name
 from vuka.api.admin_body import (
     Fields,
@@ -59,6 +59,7 @@ def admin_app(hub: Hub) -> Starlette:
             *credentials.routes(hub),
             *keys.routes(hub),
             *rules.routes(hub),
+            *fees.routes(hub),
             *oracles.routes(hub),
             *settlement.routes(hub),
         ],
@@ -606,6 +607,8 @@ def _transfer(transfer: accounts.TransferDetails) -> dict[str, object]:
     }
     if transfer.error_code is not None:
         answer |= FspiopError(transfer.error_code, description=transfer.error_description).body()
+    if transfer.fees:
+        answer["fees"] = [fees.fee(each) for each in transfer.fees]
     if transfer.funds is not None:
         answer["funds"] = {
             "accountId": transfer.funds.account_id,

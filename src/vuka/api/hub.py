@@ -22,6 +22,7 @@ from vuka.engine import node
 from vuka.engine.batch import UseCase, use_case
 from vuka.engine.node import Engine
 from vuka.errors import OperatorError
+from vuka.fspiop.ilp import transaction_json
 from vuka.fspiop.jws import PublicKey
 from vuka.ledger.model import Ledger
 from vuka.ledger.sql import SqlLedger
@@ -31,6 +32,7 @@ from vuka.switch import (
     access,
     account_types,
     bulk_quotes,
+    fees,
     funds,
     fx_quotes,
     gross_settlement,
@@ -54,6 +56,9 @@ log: Final = structlog.get_logger("vuka.hub")
 
 T = TypeVar("T")
 
+FEES: Final = fees.Fees(transaction_json)
+"""What charges fees: by the rules in force, which look into the transaction objects of ILP packets."""
+
 
 def use_cases(rules: QuoteRules) -> tuple[UseCase, ...]:
     """What the hub can decide, in the order in which a batch decides it; ``rules`` have a say about quotes."""
@@ -72,12 +77,12 @@ def use_cases(rules: QuoteRules) -> tuple[UseCase, ...]:
                 *settlements.USE_CASES,
             )
         ),
-        *(use_case(handler, *commands) for handler, *commands in quote_rules.USE_CASES),
+        *(use_case(handler, *commands) for handler, *commands in (*quote_rules.USE_CASES, *fees.USE_CASES)),
         *(use_case(handler, *commands) for handler, *commands in oracles.USE_CASES),
         use_case(lookup.register, lookup.RegisterParty),
         use_case(lookup.remove, lookup.RemoveParty),
         # What frees headroom comes before what takes it.
-        use_case(transfers.fulfil, transfers.FulfilTransfer, transfers.AbortTransfer),
+        use_case(partial(transfers.fulfil, fees=FEES), transfers.FulfilTransfer, transfers.AbortTransfer),
         use_case(transfers.expire, transfers.ExpireTransfers),
         *(use_case(handler, *commands) for handler, *commands in gross_settlement.USE_CASES),
         use_case(transfers.prepare, transfers.PrepareTransfer),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vuka.api.hub import Hub
 from vuka.api.request import Request, body_id, path_id
 from vuka.errors import ErrorCode, FspiopError
-from vuka.fspiop.messages import ErrorInformationObject, TransfersIDPutResponse, TransfersPostRequest
+from vuka.fspiop.messages import ErrorInformationObject, ExtensionList, TransfersIDPutResponse, TransfersPostRequest
 from vuka.ids import FspId, TransferId
 from vuka.money import Amount, AmountError
 from vuka.switch.transfers import AbortTransfer, FulfilTransfer, GetTransfer, PrepareTransfer
@@ -33,9 +33,14 @@ async def post(hub: Hub, request: Request) -> int:
             ilp_packet=body.ilp_packet,
             expires_ms=body.expires_at_ms(),
             body_hash=request.body_hash(),
+            extensions=_extensions(body.extension_list),
         )
     )
     return 202
+
+
+def _extensions(given: ExtensionList | None) -> tuple[tuple[str, str], ...]:
+    return () if given is None else tuple((each.key, each.value) for each in given.extension)
 
 
 async def put(hub: Hub, request: Request) -> int:

@@ -14,6 +14,7 @@ from vuka.cli import (
     books,
     config,
     demo,
+    fees,
     funds,
     hub,
     key,
@@ -77,6 +78,7 @@ app.add_typer(model.app, name="model")
 app.add_typer(model.types, name="account-type")
 app.add_typer(settlement.windows, name="window")
 app.add_typer(settlement.app, name="settlement")
+app.add_typer(fees.app, name="fees")
 app.add_typer(books.app, name="books")
 app.command("trace")(trace.trace)
 app.command("audit")(audit.audit)

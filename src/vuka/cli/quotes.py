@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
-import re
-import sys
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
-from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
-from vuka.api.hub import clock_ms
 from vuka.cli.client import DEFAULT_URL, HubUrl, call
-from vuka.cli.output import AsJson, console, fail, print_json, print_table
-from vuka.fspiop.times import format_datetime_ms
-from vuka.rules import CONTENT_BYTES_MAX, RulesError, decode_json
+from vuka.cli.output import AsJson, console, print_json, print_table
+from vuka.cli.rule_files import RulesFile, moment, read_rules, show_history
 from vuka.switch.quote_rules import compile_quote_rules
 
 app = typer.Typer(no_args_is_help=True, help="Quotes: the scheme's rules about them.")
@@ -25,11 +18,6 @@ rules_app = typer.Typer(
     help="The rules in force.\n\nExample: [bold]vuka quotes rules show[/bold]",
 )
 app.add_typer(rules_app, name="rules")
-
-_UNITS_MS: Final = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-_SPAN: Final = re.compile(r"(\d{1,5})([mhdw])")
-
-RulesFile = Annotated[str, typer.Argument(metavar="FILE", help="A JSON array of rules; - reads standard input.")]
 
 
 @rules_app.command("show")
@@ -43,7 +31,7 @@ def show(
     Example: [bold]vuka quotes rules show --json > rules.json[/bold]
     """
     if history:
-        _show_history(url, as_json=as_json)
+        show_history(url, "quotes", as_json=as_json)
         return
     found: dict[str, Any] = call(url, "GET", "/rules/quotes")
     if as_json:
@@ -60,24 +48,6 @@ def show(
     print_table(title, ("rule>", "name", "priority>", "event", "effect"), rows)
 
 
-def _show_history(url: str, *, as_json: bool) -> None:
-    found: list[dict[str, Any]] = call(url, "GET", "/rules/quotes/history")
-    if as_json:
-        print_json(found)
-        return
-    rows = [
-        (
-            each["version"],
-            len(each["rules"]),
-            each["createdDate"],
-            each["createdBy"],
-            "in force" if each["isActive"] else "",
-        )
-        for each in found
-    ]
-    print_table("Versions of the rules about quotes", ("version>", "rules>", "since", "by", ""), rows)
-
-
 def _effect(event: Mapping[str, Any]) -> str:
     params = event.get("params", {})
     if "rerouteToFsp" in params:
@@ -91,7 +61,7 @@ def set_rules(file: RulesFile, url: HubUrl = DEFAULT_URL) -> None:
 
     Example: [bold]vuka quotes rules set rules.json[/bold]
     """
-    stored = call(url, "PUT", "/rules/quotes", _read(file))
+    stored = call(url, "PUT", "/rules/quotes", read_rules(file, compile_quote_rules))
     count = len(stored["rules"])
     console.print(f"{count} rule{'' if count == 1 else 's'} in force, version {stored['version']}.", highlight=False)
 
@@ -122,9 +92,9 @@ def try_rules(
 
     Example: [bold]vuka quotes try-rules rules.json --since 7d[/bold]
     """
-    body: dict[str, object] = {"rules": _read(file), "limit": limit}
+    body: dict[str, object] = {"rules": read_rules(file, compile_quote_rules), "limit": limit}
     if since is not None:
-        body["since"] = _moment(since)
+        body["since"] = moment(since)
     if quote:
         body["ids"] = quote
     found: dict[str, Any] = call(url, "POST", "/rules/quotes/try", body)
@@ -163,45 +133,3 @@ def _decision(decision: Mapping[str, Any]) -> str:
     if decision["action"] == "reroute":
         return f"gone to {decision['to']}"
     return f"been refused: {decision['errorCode']} {decision['errorDescription']}"
-
-
-def _read(file: str) -> object:
-    """The rules of a file, checked here, so that every fault is told. Ends the command where they are faulty."""
-    try:
-        content = sys.stdin.buffer.read(CONTENT_BYTES_MAX + 1) if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        fail(f"{file} can't be read: {error.strerror}.")
-    try:
-        compile_quote_rules(content)
-    except RulesError as error:
-        listed = "".join(f"\n  {each}" for each in error.faults)
-        fail(f"The rules in {file} are not in order:{listed}")
-    return _plain(decode_json(content))
-
-
-def _plain(value: object) -> object:
-    """JSON as the client's library writes it, which has no decimals. Ends the command where digits would be lost."""
-    if isinstance(value, Decimal):
-        written = float(value)
-        if Decimal(repr(written)) != value:
-            fail(f'{value} has too many digits for a JSON number: write it as a text, "{value}", as amounts are.')
-        return written
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
-    return value
-
-
-def _moment(text: str) -> str:
-    """When ``7d`` ago or a date and time was, as the API takes it."""
-    span = _SPAN.fullmatch(text)
-    if span is not None:
-        return format_datetime_ms(clock_ms() - int(span[1]) * _UNITS_MS[span[2]])
-    try:
-        moment = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        fail(f"{text} is no time: write e.g. 7d, 12h, 2030-01-31, or 2030-01-31T12:00:00Z.")
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    return format_datetime_ms(int(moment.timestamp() * 1000))

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from vuka.cli.client import DEFAULT_URL, HubUrl, call
+from vuka.cli.fees import money
 from vuka.cli.output import AsJson, console, print_json, print_table
 
 app = typer.Typer(no_args_is_help=True, help="Transfers: how one stands, and how it came there.")
@@ -44,5 +45,11 @@ def show(
     for label, value in lines.items():
         if value is not None:
             console.print(f"[bold]{label}[/]: {escape(str(value))}", highlight=False)
+    fees = [
+        (each["rule"], each["from"], each["to"], money(each["amount"]), each["ledgerAccountType"])
+        for each in found.get("fees", ())
+    ]
+    if fees:
+        print_table("Fees", ("rule", "from", "to", "amount>", "accounts"), fees)
     rows = [(each["createdDate"], each["state"], each["reason"]) for each in found["history"]]
     print_table("History", ("at (UTC)", "state", "reason"), rows)

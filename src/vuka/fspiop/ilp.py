@@ -27,7 +27,7 @@ from enum import IntEnum
 from typing import Any, Final, TypeAlias
 
 from vuka.fspiop.times import format_datetime_ms, parse_datetime_ms
-from vuka.money import UNITS_PER_MAIN, Amount, AmountError
+from vuka.money import UNITS_PER_MAIN, Amount, AmountError, currency_digits
 
 Transaction: TypeAlias = Mapping[str, Any]
 """A transaction object (FSPIOP API 1.1 §7.4.17) or the terms of a conversion, as JSON has it."""
@@ -38,13 +38,6 @@ ILP_ADDRESS: Final = "g.mojaloop"
 _AMOUNT_MAX: Final = 2**64 - 1
 _URLSAFE: Final = str.maketrans("-_", "+/")
 _FULFILMENT: Final = re.compile(r"[A-Za-z0-9_-]{43}").fullmatch
-
-# ISO 4217 minor units, where they are not 2; a packet's amount counts those, unlike the hub's books.
-_DECIMALS: Final = {
-    **dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF".split(), 0),
-    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
-    **dict.fromkeys("XTS XXX".split(), 4),
-}
 
 
 class IlpError(ValueError):
@@ -144,12 +137,16 @@ def transaction_of(packet: str) -> dict[str, Any] | None:
     A packet's data is the base64url of the object's JSON, or in older senders the JSON itself.
     """
     try:
-        data = decode_packet(packet).data
-        text = data if data[:1] == b"{" else _from_text(data.decode("ascii"))
-        transaction = json.loads(text)
+        transaction = json.loads(transaction_json(packet))
     except (ValueError, RecursionError):
         return None
     return transaction if isinstance(transaction, dict) else None
+
+
+def transaction_json(packet: str) -> bytes:
+    """The JSON in a packet, not decoded. Raises `IlpError` where the packet cannot be read."""
+    data = decode_packet(packet).data
+    return data if data[:1] == b"{" else _from_text(_from_ascii(data))
 
 
 # --- what participants make ---
@@ -195,7 +192,7 @@ def fulfil(packet: str, secret: bytes) -> str:
 
 def packet_amount(amount: Amount) -> int:
     """An amount in the minor units of its currency (cents), as packets count. Raises `IlpError` for parts of one."""
-    units: int = UNITS_PER_MAIN // 10 ** _DECIMALS.get(amount.currency, 2)
+    units: int = UNITS_PER_MAIN // 10 ** currency_digits(amount.currency)
     whole, rest = divmod(amount.minor, units)
     if rest or whole < 0:
         raise IlpError(f"{amount} is not a whole number of the currency's minor units")

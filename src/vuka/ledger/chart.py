@@ -272,6 +272,22 @@ def end_settlement_leg(leg_id: int, amount: int, *, settlement_id: int, commits:
     )
 
 
+def fee(
+    transfer_id: TransferId, number: int, *, debit: int, credit: int, amount: int, currency: str, window_id: int
+) -> Transfer:
+    """A fee of a committed payment: ``debit`` owes it to ``credit``. ``user_data_64`` says its settlement window."""
+    return Transfer(
+        id=derive_id("fee", transfer_id, number.to_bytes(4, "big")),
+        debit_account_id=debit,
+        credit_account_id=credit,
+        amount=amount,
+        user_data_128=ledger_id(transfer_id),
+        user_data_64=window_id,
+        ledger=ledger_number(currency),
+        code=int(TransferCode.FEE),
+    )
+
+
 def grant_headroom(
     cause: bytes,
     *,

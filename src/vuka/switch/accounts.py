@@ -31,6 +31,7 @@ from vuka.switch.directory import (
     Participant,
     SettlementModel,
 )
+from vuka.switch.fees import ChargedFee, fees_of
 from vuka.switch.headroom import cap
 from vuka.switch.records import State
 
@@ -125,6 +126,7 @@ class TransferDetails(msgspec.Struct, frozen=True):
     completed_ms: int | None
     history: tuple[StateChange, ...]
     funds: FundsMovement | None
+    fees: tuple[ChargedFee, ...]
 
 
 def participants(tx: Tx, *, proxies_only: bool = False) -> list[ParticipantDetails]:
@@ -298,5 +300,6 @@ def transfer(tx: Tx, transfer_id: TransferId) -> TransferDetails | None:
     before, state, after = columns[:7], columns[7], columns[8:]
     steps = tuple(StateChange(*row) for row in history)
     movement = FundsMovement(*funds[0]) if funds else None
-    values: list[Any] = [*before, State(state), *after, steps, movement]
+    charged = tuple(fees_of(tx, [transfer_seq]).get(transfer_seq, ()))
+    values: list[Any] = [*before, State(state), *after, steps, movement, charged]
     return TransferDetails(*values)

@@ -24,7 +24,8 @@ from vuka.ids import HUB, FspId
 from vuka.plugins import PluginError, Plugins, hookimpl
 from vuka.rules import Event, Rule, RuleSet, compile_rules, decode_json, sizes
 from vuka.store import Tx
-from vuka.switch.directory import INTERNAL_ACCOUNT_TYPES, Directory
+from vuka.switch.directory import Directory
+from vuka.switch.rule_sets import participant_fact, put_in_force
 from vuka.switch.work import Command, Header, Inbound, Outcome, Work
 
 KIND: Final = "quotes"
@@ -140,28 +141,6 @@ def conclude(events: Sequence[Event]) -> FspiopError | Reroute | None:
 # --- facts ------------------------------------------------------------------------------------------------------
 
 
-def participant_fact(directory: Directory, name: str) -> dict[str, object]:
-    """A participant in the shape of the reference's administrative API: flags are 0 and 1, as there."""
-    participant = directory.get(name)
-    if participant is None:
-        return {"name": name, "isActive": 0, "isProxy": 0, "accounts": []}
-    return {
-        "name": participant.name,
-        "isActive": int(participant.is_active),
-        "isProxy": int(participant.is_proxy),
-        "accounts": [
-            {
-                "id": account.account_id,
-                "ledgerAccountType": account.type,
-                "currency": account.currency,
-                "isActive": int(account.is_active),
-            }
-            for account in sorted(participant.accounts.values(), key=lambda each: each.account_id)
-            if account.type not in INTERNAL_ACCOUNT_TYPES
-        ],
-    }
-
-
 def payload_fact(body: bytes) -> dict[str, object]:
     """A body that rules can look at. Raises `FspiopError` 3101, 3104 for one that would cost too much to look into."""
     try:
@@ -256,16 +235,6 @@ class SetQuoteRules(Command, frozen=True, kw_only=True):
     by: str
 
 
-class StoredRuleSet(msgspec.Struct, frozen=True):
-    """One version of the rules."""
-
-    rule_set_id: int
-    content: str
-    is_active: bool
-    created_ms: int
-    created_by: str
-
-
 def store(work: Work, commands: Sequence[SetQuoteRules]) -> list[Outcome]:
     """Puts rules in force, each a new version; the ones before stay for the record."""
     return [_store(work, command) for command in commands]
@@ -277,14 +246,8 @@ def _store(work: Work, command: SetQuoteRules) -> Outcome:
     if unknown:
         detail = f"The rules reroute to {', '.join(unknown)}, which the scheme does not have. Add it first."
         return Outcome(error=OperatorError(detail))
-    work.tx.run("UPDATE rule_set SET is_active = 0 WHERE kind = ? AND is_active = 1", (KIND,))
-    ((rule_set_id,),) = work.tx.query(
-        """INSERT INTO rule_set (kind, content, is_active, created_ms, created_by)
-           VALUES (?, ?, 1, ?, ?) RETURNING rule_set_id""",
-        (KIND, command.content, work.now_ms, command.by),
-    )
-    work.directory_changed()
-    return Outcome(value=int(rule_set_id), note=f"{len(rules.rules)} rules in force, version {rule_set_id}")
+    rule_set_id = put_in_force(work, KIND, command.content, command.by)
+    return Outcome(value=rule_set_id, note=f"{len(rules.rules)} rules in force, version {rule_set_id}")
 
 
 def targets(rules: RuleSet) -> Iterator[str]:
@@ -292,19 +255,6 @@ def targets(rules: RuleSet) -> Iterator[str]:
     for rule in rules.rules:
         if rule.event.type == INTERCEPT_QUOTE:
             yield str(rule.event.params["rerouteToFsp"])
-
-
-def history(tx: Tx, *, limit: int, active_only: bool = False) -> list[StoredRuleSet]:
-    """Versions of the rules, the newest first."""
-    rows = tx.query(
-        """SELECT rule_set_id, content, is_active, created_ms, created_by FROM rule_set
-           WHERE kind = ? AND (? = 0 OR is_active = 1) ORDER BY rule_set_id DESC LIMIT ?""",
-        (KIND, int(active_only), limit),
-    )
-    return [
-        StoredRuleSet(rule_set_id, content, bool(is_active), created_ms, created_by)
-        for rule_set_id, content, is_active, created_ms, created_by in rows
-    ]
 
 
 # --- trying -----------------------------------------------------------------------------------------------------

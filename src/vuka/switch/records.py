@@ -90,6 +90,8 @@ class Record(msgspec.Struct):
     payee_version: str
     created_ms: int
     completed_ms: int | None
+    extensions: str | None = None
+    """Those of the request, as a JSON array of pairs of key and value; None where it has none."""
 
     @property
     def cause(self) -> tuple[tuple[str, str], ...]:

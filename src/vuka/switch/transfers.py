@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+import msgspec
+
 from vuka.errors import ErrorCode, FspiopError, is_known_group
 from vuka.ids import HUB, FspId, TransferId
 from vuka.ledger import chart
@@ -28,6 +30,7 @@ from vuka.ledger.model import CreateTransferStatus, Transfer
 from vuka.money import Amount
 from vuka.switch import gross_settlement
 from vuka.switch.directory import HEADROOM, HUB_ON_US, POSITION, SETTLEMENT, Account
+from vuka.switch.fees import Entry, Fees, insert_fees
 from vuka.switch.funds import after_expiry
 from vuka.switch.headroom import LedgerRefusedError, balances, create_or_raise, recall_shortfalls, refusal
 from vuka.switch.obligations import Flows
@@ -74,6 +77,8 @@ class PrepareTransfer(Command, frozen=True, kw_only=True):
     ilp_packet: str
     expires_ms: int
     body_hash: bytes
+    extensions: tuple[tuple[str, str], ...] = ()
+    """Key and value, as the scheme has agreed on them: fees may depend on them."""
 
 
 class FulfilTransfer(Command, frozen=True, kw_only=True):
@@ -232,6 +237,7 @@ def _new_record(work: Work, command: PrepareTransfer, state: State, error: Fspio
         payee_version=command.message.version,
         created_ms=command.message.received_ms,
         completed_ms=work.now_ms if state in FINAL_STATES else None,
+        extensions=msgspec.json.encode(command.extensions).decode() if command.extensions else None,
     )
 
 
@@ -304,11 +310,12 @@ def _accounts_of_payers(work: Work, commands: Sequence[PrepareTransfer]) -> list
 class _Ending:
     """What a batch of answers has decided so far: ledger transfers to create, records to write back."""
 
-    __slots__ = ("changed", "committed", "flows", "history", "ledger")
+    __slots__ = ("changed", "committed", "fees", "flows", "history", "ledger")
 
     def __init__(self) -> None:
         self.ledger: list[Transfer] = []
         self.flows = Flows()
+        self.fees: list[Entry] = []
         self.committed: list[Record] = []
         self.changed: dict[bytes, Record] = {}
         self.history: list[Change] = []
@@ -328,9 +335,18 @@ class _Ending:
         self.change(record)
         note_end(work, record)
 
+    def charge(self, work: Work, fees: Fees) -> None:
+        """Adds the fees of what is committed: they are owed as soon as the payments are, and not otherwise."""
+        for entry in fees.entries(work, self.committed):
+            self.fees.append(entry)
+            self.ledger.append(entry.ledger)
+            window_id = entry.ledger.user_data_64
+            self.flows.add(window_id, entry.debtor, entry.creditor, entry.ledger.amount, is_immediate=False)
+
     def write(self, work: Work) -> None:
         """Ledger first: a record never says what the ledger has refused."""
         create_or_raise(work, self.ledger)
+        insert_fees(work, self.fees)
         update_records(work, list(self.changed.values()))
         insert_changes(work, self.history)
         self.flows.write(work)
@@ -341,14 +357,16 @@ class _Ending:
             recall_shortfalls(work)
 
 
-def fulfil(work: Work, commands: Sequence[FulfilTransfer | AbortTransfer]) -> list[Outcome]:
+def fulfil(work: Work, commands: Sequence[FulfilTransfer | AbortTransfer], *, fees: Fees) -> list[Outcome]:
     """Commits or aborts what the payees have answered (FSPIOP API 1.1 §6.7.3.2, §6.7.4.2, §6.7.5).
 
-    Answers are taken in the order of arrival; one after the end of its transfer finds it ended.
+    Answers are taken in the order of arrival; one after the end of its transfer finds it ended. What is committed is
+    charged by the rules about ``fees``.
     """
     known = load_records(work, list({command.transfer_id for command in commands}))
     ending = _Ending()
     outcomes = [_answer(work, command, known.get(command.transfer_id), ending) for command in commands]
+    ending.charge(work, fees)
     ending.write(work)
     return outcomes
 
