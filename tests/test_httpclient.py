@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -271,3 +272,65 @@ async def test_closing_ends_what_is_under_way_and_refuses_what_comes_after() -> 
         await client.send(Request("GET", server.url))
     assert [str(each) for each in outcomes] == ["the client was closed"]
     await server.stop()
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding"])
+async def test_where_a_body_ends_is_not_the_callers_to_say(client: HttpClient, name: str) -> None:
+    with pytest.raises(TransportError, match="client's to set"):
+        await client.send(Request("POST", "http://127.0.0.1:1/", [(name, "chunked")], b"x"))
+
+
+async def test_an_answer_without_a_length_ends_with_its_connection(client: HttpClient) -> None:
+    async def until_closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\nall of ")
+        await writer.drain()
+        writer.write(b"it")
+
+    async with raw_server(until_closed) as url:
+        assert (await client.send(Request("GET", url))).body == b"all of it"
+
+
+async def test_what_comes_unasked_is_no_answer_to_the_next_request(client: HttpClient) -> None:
+    answered = 0
+
+    async def twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal answered
+        await reader.readuntil(b"\r\n\r\n")
+        answered += 1
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d" % answered)
+        writer.write(b"HTTP/1.1 500 Forged\r\nContent-Length: 1\r\n\r\nx")
+        await writer.drain()
+        await reader.read()
+
+    async with raw_server(twice) as url:
+        answers = [await client.send(Request("GET", url)) for _ in range(3)]
+    assert [(each.status, each.body) for each in answers] == [(200, b"1"), (200, b"2"), (200, b"3")]
+
+
+async def test_a_name_and_password_in_the_url_are_shown(client: HttpClient, echo: tuple[Server, list[Inquiry]]) -> None:
+    server, got = echo
+    await client.send(Request("GET", server.url.replace("//", "//hub:p%40ss@") + "/x"))
+    assert got[0].headers["authorization"] == "Basic aHViOnBAc3M="
+
+
+async def test_a_connection_that_was_idle_for_long_is_not_used_again(
+    client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connections = 0
+
+    async def patient(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while not reader.at_eof():
+            with contextlib.suppress(asyncio.IncompleteReadError):
+                await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async with raw_server(patient) as url:
+        await client.send(Request("GET", url))
+        await client.send(Request("GET", url))
+        assert connections == 1
+        monkeypatch.setattr("vuka.httpclient.IDLE_SECONDS_MAX", 0)
+        await client.send(Request("GET", url))
+    assert connections == 2

@@ -67,6 +67,12 @@ class ParticipantsApi(Listener, frozen=True, forbid_unknown_fields=True):
         ),
     ] = ""
     body_bytes_max: Annotated[int, Meta(ge=1024, description="Largest body accepted, in bytes.")] = 5_242_880
+    request_seconds_max: Annotated[
+        int, Meta(ge=1, description="How long a request may take from its first byte to its last, in seconds.")
+    ] = 30
+    connections_max: Annotated[
+        int, Meta(ge=1, description="Connections at once; one more is answered 503 and closed.")
+    ] = 10_000
 
     @property
     def requires_authentication(self) -> bool:

@@ -1,41 +1,46 @@
-"""Outgoing HTTP: many small messages over kept connections, on libcurl's multi interface.
+"""Outgoing HTTP/1.1: many small messages over kept connections, with httptools on the event loop's own transports.
 
-libcurl does the connections, keep-alive, timeouts and (with https) TLS; asyncio tells it when a socket is ready.
-It was measured against the Python clients: an order of magnitude less work for each request
-(``docs/dependencies.md``). No redirect is followed, no proxy of the environment is used, only http and https are
-spoken, and an answer larger than `ANSWER_BYTES_MAX` is refused.
+A payment makes the hub send three messages, so what one costs is felt: a pool of connections for each origin, one
+write for each request, and a parser in C for its answer (``docs/dependencies.md`` has the figures). No redirect is
+followed, no proxy of the environment is used, only http and https are spoken, certificates are checked, and an answer
+larger than `ANSWER_BYTES_MAX` is refused.
+
+A connection that was kept may have been closed by the other side at the moment at which it is used again. Where not a
+byte of an answer had come, the request is sent once more on a new connection, whatever its method: everything that is
+sent here may arrive twice (FSPIOP API 1.1 §3.2.5).
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
+from base64 import b64encode
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final, TypeAlias, cast
+from urllib.parse import unquote, urlsplit
 
+import httptools
 import msgspec
-import pycurl
 
 ANSWER_BYTES_MAX: Final = 256 * 1024
-"""The largest answer that is read: participants answer callbacks with nothing."""
+"""The largest answer that is read, headers and body each: participants answer callbacks with nothing."""
 
-_ADDED_BY_LIBCURL: Final = ("Accept", "Content-Type", "Expect")
+IDLE_SECONDS_MAX: Final = 60
+"""A connection that was idle for longer is not used again: the other side may be about to close it."""
 
-IDLE_HANDLES_MAX: Final = 256
-CONNECTION_AGE_SECONDS_MAX: Final = 60
-"""An idle connection older than this is not used again: the other side may be about to close it."""
+IDLE_CONNECTIONS_MAX: Final = 64
+"""Connections to one origin that are kept while nothing is sent."""
 
-_FAILURES: Final = {
-    pycurl.E_COULDNT_CONNECT: "connection refused",
-    pycurl.E_COULDNT_RESOLVE_HOST: "unknown host",
-    pycurl.E_OPERATION_TIMEDOUT: "timed out",
-    pycurl.E_GOT_NOTHING: "the connection was closed without an answer",
-    pycurl.E_RECV_ERROR: "the connection was reset",
-    pycurl.E_SEND_ERROR: "the connection was reset while sending",
-    pycurl.E_WRITE_ERROR: "the answer is too large",
-    pycurl.E_UNSUPPORTED_PROTOCOL: "the URL is not http or https",
-    pycurl.E_URL_MALFORMAT: "the URL is malformed",
-    pycurl.E_PARTIAL_FILE: "the answer was cut short",
-}
+ORIGINS_MAX: Final = 4_096
+"""Origins that are remembered; beyond that those without connections are forgotten."""
+
+_PORTS: Final = {"http": 80, "https": 443}
+_HEAD_END: Final = b"\r\n\r\n"
+_FRAMING: Final = frozenset(("content-length", "transfer-encoding"))
+"""What says where a body ends: two of them could say two things."""
+_WITH_LENGTH: Final = frozenset(("POST", "PUT", "PATCH"))
+"""Methods that say so where they have no body."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -62,42 +67,226 @@ class Response:
     def headers(self) -> dict[str, str]:
         """The headers, names in lower case; parsed when asked for, because most answers are read no further."""
         found: dict[str, str] = {}
-        for line in self._raw.decode("latin-1").split("\r\n"):
+        for line in _last_head(self._raw).decode("latin-1").split("\r\n")[1:]:
             name, colon, value = line.partition(":")
             if colon:
                 found[name.strip().lower()] = value.strip()
         return found
 
 
+def _last_head(raw: bytes) -> bytes:
+    """The head that counts: an interim answer (100 Continue, 103 Early Hints) may stand before it."""
+    head, _, rest = raw.partition(_HEAD_END)
+    while rest and head.partition(b" ")[2].startswith(b"1"):
+        head, _, rest = rest.partition(_HEAD_END)
+    return head
+
+
 class TransportError(Exception):
     """No answer: the message is a short reason."""
 
 
-Done = Callable[[Response | TransportError], None]
+Outcome: TypeAlias = Response | TransportError
+Done = Callable[[Outcome], None]
+
+
+class _Origin:
+    """One scheme, host and port, with the connections to it that are free, the last used at the end."""
+
+    __slots__ = ("authorization", "free", "host", "host_header", "is_secure", "port")
+
+    def __init__(self, text: str) -> None:
+        """Raises `TransportError` where the text is no http or https origin."""
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+        except ValueError:
+            raise TransportError("the URL is malformed") from None
+        if parts.scheme not in _PORTS:
+            raise TransportError("the URL is not http or https")
+        if not parts.hostname or not text.isascii() or any(mark <= " " for mark in text):
+            raise TransportError("the URL is malformed")
+        self.host = parts.hostname
+        self.port = port or _PORTS[parts.scheme]
+        self.is_secure = parts.scheme == "https"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        self.host_header = host if self.port == _PORTS[parts.scheme] else f"{host}:{self.port}"
+        self.authorization = ""
+        if parts.username is not None:
+            secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            self.authorization = f"Authorization: Basic {b64encode(secret.encode()).decode()}"
+        self.free: list[_Connection] = []
 
 
 class _Exchange:
-    """One handle of libcurl, with what it is receiving."""
+    """One request under way."""
 
-    __slots__ = ("body", "done", "handle", "raw")
+    __slots__ = ("connecting", "connection", "content", "done", "origin", "started")
 
-    def __init__(self) -> None:
-        self.handle = pycurl.Curl()
-        self.done: Done | None = None
-        self.raw = bytearray()
-        self.body = bytearray()
+    def __init__(self, origin: _Origin, content: bytes, done: Done, started: float) -> None:
+        self.origin = origin
+        self.content = content
+        self.done: Done | None = done
+        """None once it has its outcome."""
+        self.started = started
+        self.connection: _Connection | None = None
+        self.connecting: asyncio.Task[None] | None = None
 
-    def on_header(self, line: bytes) -> None:
-        if line.startswith(b"HTTP/"):
-            # A 100-continue or the like came before: only the last answer counts.
-            self.raw.clear()
-        self.raw += line
 
-    def on_body(self, data: bytes) -> int:
-        if len(self.body) + len(data) > ANSWER_BYTES_MAX:
-            return 0
-        self.body += data
-        return len(data)
+class _Connection(asyncio.Protocol):
+    """One connection, with at most one request under way on it."""
+
+    __slots__ = (
+        "_answered",
+        "_body",
+        "_client",
+        "_has_head",
+        "_keeps",
+        "_parser",
+        "_raw",
+        "_status",
+        "_too_large",
+        "exchange",
+        "idle_since",
+        "is_reused",
+        "origin",
+        "transport",
+    )
+
+    def __init__(self, client: HttpClient, origin: _Origin) -> None:
+        self._client = client
+        self.origin = origin
+        self.exchange: _Exchange | None = None
+        self.transport: asyncio.Transport | None = None
+        self.is_reused = False
+        """Whether an answer came on it before the request that is under way."""
+        self.idle_since = 0.0
+        self._parser = httptools.HttpResponseParser(self)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._raw = b""
+        self._body = b""
+        self._status = 0
+        self._has_head = False
+        self._keeps = False
+        self._answered = False
+        self._too_large = False
+
+    def send(self, exchange: _Exchange) -> None:
+        """Sends the request; its answer ends it."""
+        assert self.transport is not None  # noqa: S101 - connections are handed out when they are made
+        self.exchange = exchange
+        exchange.connection = self
+        self.transport.write(exchange.content)
+
+    # --- asyncio.Protocol ---------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self.exchange is None:
+            # Nobody asked: what this is, no later request may take for its answer.
+            self.abandon()
+            return
+        if not self._has_head:
+            self._raw += data
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            if not self._answered:
+                self._fail("the answer is not HTTP")
+                return
+            self._keeps = False
+        if self._answered:
+            self._finish()
+        elif self._too_large or len(self._raw) > 2 * ANSWER_BYTES_MAX:
+            self._fail("the answer is too large")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.transport = None
+        if self.exchange is None:
+            if self in self.origin.free:
+                self.origin.free.remove(self)
+            return
+        if self._has_head and not self._answered and error is None and self._ends_with_connection():
+            self._finish()
+            return
+        if self.is_reused and not self._raw:
+            exchange, self.exchange = self.exchange, None
+            self._client._reconnect(exchange)
+            return
+        if isinstance(error, ConnectionResetError):
+            self._fail("the connection was reset")
+        elif error is not None:
+            self._fail(_reason_of(error))
+        elif self._raw:
+            self._fail("the answer was cut short")
+        else:
+            self._fail("the connection was closed without an answer")
+
+    def _ends_with_connection(self) -> bool:
+        """Whether the end of the connection is the end of the answer: where nothing else says how long it is."""
+        headers = Response(self._status, self._raw, b"", 0).headers
+        return "content-length" not in headers and "transfer-encoding" not in headers
+
+    # --- the parser's callbacks ---------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self._answered:
+            # A second answer to one request.
+            self._keeps = False
+
+    def on_headers_complete(self) -> None:
+        if self._answered:
+            return
+        self._status = self._parser.get_status_code()
+        # Of an interim answer there is nothing to keep but that it came.
+        self._has_head = self._status >= 200
+
+    def on_body(self, data: bytes) -> None:
+        if self._answered:
+            return
+        if len(self._body) + len(data) > ANSWER_BYTES_MAX:
+            self._too_large = True
+            return
+        self._body += data
+
+    def on_message_complete(self) -> None:
+        if not self._has_head or self._answered or self._too_large:
+            return
+        self._answered = True
+        self._keeps = self._parser.should_keep_alive()
+
+    # --- the end of a request -----------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        exchange, self.exchange = self.exchange, None
+        assert exchange is not None  # noqa: S101 - only one that is asked is answered
+        now = self._client.now()
+        response = Response(self._status, self._raw, self._body, round((now - exchange.started) * 1000))
+        if self._keeps and self.transport is not None and not self.transport.is_closing():
+            self._reset()
+            self.is_reused = True
+            self.idle_since = now
+            self._client._release(self)
+        else:
+            self.abandon()
+        self._client._end(exchange, response)
+
+    def _fail(self, reason: str) -> None:
+        exchange, self.exchange = self.exchange, None
+        self.abandon()
+        if exchange is not None:
+            self._client._end(exchange, TransportError(reason))
+
+    def abandon(self) -> None:
+        """Closes it at once; nobody waits for anything on it any more."""
+        if self in self.origin.free:
+            self.origin.free.remove(self)
+        if self.transport is not None:
+            self.transport.abort()
 
 
 class HttpClient:
@@ -108,48 +297,61 @@ class HttpClient:
         *,
         connect_timeout_ms: int = 2_000,
         timeout_ms: int = 10_000,
-        idle_connections_max: int = 1_024,
+        tls: ssl.SSLContext | None = None,
         user_agent: str = "vuka",
     ) -> None:
-        self._connect_timeout_ms = connect_timeout_ms
-        self._timeout_ms = timeout_ms
+        """``tls`` says whose certificates are believed; None: those that the machine believes."""
+        self._connect_timeout = connect_timeout_ms / 1000
+        self._timeout = timeout_ms / 1000
+        self._tls = tls
         self._user_agent = user_agent
-        self._multi = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
-        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
+        self._origins: dict[str, _Origin] = {}
         # How many requests run at once is the caller's to bound, for each of its recipients: a bound here would be
         # shared, and let one that hangs hold up another behind the same address.
-        self._multi.setopt(pycurl.M_MAXCONNECTS, idle_connections_max)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: dict[_Exchange, None] = {}
+        """In the order of their start, which is that of their deadlines: all have the same time."""
         self._timer: asyncio.TimerHandle | None = None
-        self._watched: dict[int, int] = {}
-        self._idle: list[_Exchange] = []
-        self._running: dict[Any, _Exchange] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
-    # --- asking -----------------------------------------------------------------------------------------------
+    # --- asking -------------------------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """The loop's clock, in seconds."""
+        return self._running_loop().time()
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
 
     def start(self, request: Request, done: Done) -> None:
         """Starts a request; ``done`` is called once, later, with the answer or a `TransportError`."""
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
+        loop = self._running_loop()
         if self._closed:
-            self._loop.call_soon(done, TransportError("the client is closed"))
+            loop.call_soon(done, TransportError("the client is closed"))
             return
         try:
-            exchange = self._prepare(request, done)
-        except (pycurl.error, UnicodeEncodeError, ValueError) as error:
-            self._loop.call_soon(done, TransportError(_reason_of(error)))
+            origin, target = self._locate(request.url)
+            content = self._written(request, origin, target)
+        except TransportError as error:
+            loop.call_soon(done, error)
             return
-        self._running[exchange.handle] = exchange
-        # libcurl sets its timer to now: the transfer begins with the next turn of the loop.
-        self._multi.add_handle(exchange.handle)
+        exchange = _Exchange(origin, content, done, loop.time())
+        self._running[exchange] = None
+        if self._timer is None:
+            self._timer = loop.call_later(self._timeout, self._on_timeout)
+        connection = self._free(origin, exchange.started)
+        if connection is None:
+            self._connect(exchange)
+        else:
+            connection.send(exchange)
 
     async def send(self, request: Request) -> Response:
         """One request, awaited. Raises `TransportError`."""
-        answer: asyncio.Future[Response | TransportError] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
-        def arrived(outcome: Response | TransportError) -> None:
+        def arrived(outcome: Outcome) -> None:
             if not answer.done():
                 answer.set_result(outcome)
 
@@ -164,165 +366,166 @@ class HttpClient:
         if self._closed:
             return
         self._closed = True
-        for exchange in list(self._running.values()):
-            self._multi.remove_handle(exchange.handle)
-            self._end(exchange, TransportError("the client was closed"))
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for exchange in self._idle:
-            exchange.handle.close()
-        self._idle.clear()
-        for descriptor in list(self._watched):
-            self._unwatch(descriptor)
-        self._multi.close()
+        for exchange in list(self._running):
+            self._give_up(exchange, "the client was closed")
+        for origin in self._origins.values():
+            for connection in list(origin.free):
+                connection.abandon()
+        # Transports tell their end with the next turn of the loop.
         await asyncio.sleep(0)
 
-    def _new_exchange(self) -> _Exchange:
-        exchange = _Exchange()
-        handle = exchange.handle
-        setopt = handle.setopt
-        setopt(pycurl.NOSIGNAL, 1)
-        setopt(pycurl.FOLLOWLOCATION, 0)
-        setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
-        setopt(pycurl.PROXY, "")
-        # A path is sent as it was made: an identifier that looks like ``..`` climbs nowhere.
-        setopt(pycurl.PATH_AS_IS, 1)
-        setopt(pycurl.TCP_NODELAY, 1)
-        setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
-        setopt(pycurl.USERAGENT, self._user_agent)
-        setopt(pycurl.CONNECTTIMEOUT_MS, self._connect_timeout_ms)
-        setopt(pycurl.TIMEOUT_MS, self._timeout_ms)
-        setopt(pycurl.MAXAGE_CONN, CONNECTION_AGE_SECONDS_MAX)
-        setopt(pycurl.HEADERFUNCTION, exchange.on_header)
-        setopt(pycurl.WRITEFUNCTION, exchange.on_body)
-        return exchange
+    def _locate(self, url: str) -> tuple[_Origin, str]:
+        """The origin of a URL, and what is asked of it. Raises `TransportError`."""
+        path_start = url.find("/", url.find("://") + 3)
+        text = url if path_start < 0 else url[:path_start]
+        target = "/" if path_start < 0 else url[path_start:].partition("#")[0]
+        if "?" in text or "#" in text:
+            raise TransportError("the URL is malformed")
+        origin = self._origins.get(text)
+        if origin is None:
+            origin = _Origin(text)
+            if len(self._origins) >= ORIGINS_MAX:
+                self._origins = {key: each for key, each in self._origins.items() if each.free}
+            self._origins[text] = origin
+        return origin, target
 
-    def _prepare(self, request: Request, done: Done) -> _Exchange:
-        lines = [_header_line(name, value) for name, value in request.headers]
-        # Nothing is sent that was not asked for: a colon with nothing after it takes back what libcurl would add.
-        named = {name.lower() for name, _ in request.headers}
-        lines += [f"{name}:" for name in _ADDED_BY_LIBCURL if name.lower() not in named]
-        exchange = self._idle.pop() if self._idle else self._new_exchange()
-        setopt = exchange.handle.setopt
+    def _written(self, request: Request, origin: _Origin, target: str) -> bytes:
+        """A request as it goes over the wire. Raises `TransportError` for what would be none, or two."""
+        body = request.body
+        lines = [
+            f"{request.method} {target} HTTP/1.1",
+            f"Host: {origin.host_header}",
+            f"User-Agent: {self._user_agent}",
+        ]
+        lines += [f"{name}: {value}" for name, value in request.headers]
+        if origin.authorization:
+            lines.append(origin.authorization)
+        if body is not None:
+            lines.append(f"Content-Length: {len(body)}")
+        elif request.method in _WITH_LENGTH:
+            lines.append("Content-Length: 0")
+        if any(name.lower() in _FRAMING for name, _ in request.headers):
+            raise TransportError("Content-Length and Transfer-Encoding are the client's to set")
+        head = "\r\n".join(lines)
+        ends = len(lines) - 1
+        if head.count("\n") != ends or head.count("\r") != ends or "\0" in head:
+            raise TransportError("the URL or a header has a line end in it")
+        if " " in target:
+            raise TransportError("the URL is malformed")
         try:
-            setopt(pycurl.URL, request.url)
-            if request.body is None:
-                setopt(pycurl.HTTPGET, 1)
-                if request.method in ("POST", "PUT", "PATCH"):
-                    lines.append("Content-Length: 0")
-            else:
-                # The body is the bytes themselves: libcurl copies them, and sends their number.
-                setopt(pycurl.POSTFIELDS, request.body)
-            setopt(pycurl.CUSTOMREQUEST, request.method)
-            setopt(pycurl.HTTPHEADER, lines)
-        except BaseException:
-            exchange.handle.close()
-            raise
-        exchange.done = done
-        exchange.raw.clear()
-        exchange.body.clear()
-        return exchange
+            written = head.encode("ascii")
+        except UnicodeEncodeError:
+            raise TransportError("the URL or a header is not ASCII") from None
+        return b"%b\r\n\r\n%b" % (written, body) if body else written + _HEAD_END
 
-    # --- libcurl's sockets and timer --------------------------------------------------------------------------
+    # --- connections --------------------------------------------------------------------------------------------
 
-    def _on_socket(self, what: int, descriptor: int, _multi: object, _data: object) -> None:
-        if what == pycurl.POLL_REMOVE:
-            self._unwatch(descriptor)
+    def _free(self, origin: _Origin, now: float) -> _Connection | None:
+        """The free connection that was used last, if it may be used again."""
+        while origin.free:
+            connection = origin.free.pop()
+            transport = connection.transport
+            if transport is not None and not transport.is_closing() and now - connection.idle_since < IDLE_SECONDS_MAX:
+                return connection
+            connection.abandon()
+        return None
+
+    def _release(self, connection: _Connection) -> None:
+        """A connection has nothing to do any more."""
+        free = connection.origin.free
+        free.append(connection)
+        if len(free) > IDLE_CONNECTIONS_MAX or connection.idle_since - free[0].idle_since >= IDLE_SECONDS_MAX:
+            free[0].abandon()
+
+    def _reconnect(self, exchange: _Exchange) -> None:
+        """The other side had closed the connection before the request came: it is sent on a new one."""
+        if exchange.done is not None and not self._closed:
+            exchange.connection = None
+            self._connect(exchange)
+
+    def _connect(self, exchange: _Exchange) -> None:
+        exchange.connecting = self._running_loop().create_task(self._open(exchange))
+
+    async def _open(self, exchange: _Exchange) -> None:
+        origin = exchange.origin
+        loop = self._running_loop()
+        tls = self._context() if origin.is_secure else None
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                _, connection = await loop.create_connection(
+                    lambda: _Connection(self, origin),
+                    origin.host,
+                    origin.port,
+                    ssl=tls,
+                    server_hostname=origin.host if tls is not None else None,
+                )
+        except TimeoutError:
+            self._end(exchange, TransportError(f"timed out after {round((self.now() - exchange.started) * 1000)} ms"))
             return
-        loop = self._loop
-        assert loop is not None  # noqa: S101 - a socket exists only after a request was started
-        before = self._watched.get(descriptor, 0)
-        self._watched[descriptor] = what
-        if what & pycurl.POLL_IN and not before & pycurl.POLL_IN:
-            loop.add_reader(descriptor, self._ready, descriptor, pycurl.CSELECT_IN)
-        elif before & pycurl.POLL_IN and not what & pycurl.POLL_IN:
-            loop.remove_reader(descriptor)
-        if what & pycurl.POLL_OUT and not before & pycurl.POLL_OUT:
-            loop.add_writer(descriptor, self._ready, descriptor, pycurl.CSELECT_OUT)
-        elif before & pycurl.POLL_OUT and not what & pycurl.POLL_OUT:
-            loop.remove_writer(descriptor)
-
-    def _unwatch(self, descriptor: int) -> None:
-        before = self._watched.pop(descriptor, 0)
-        loop = self._loop
-        if loop is None or loop.is_closed():
+        except (OSError, UnicodeError) as error:
+            self._end(exchange, TransportError(_reason_of(error)))
             return
-        if before & pycurl.POLL_IN:
-            loop.remove_reader(descriptor)
-        if before & pycurl.POLL_OUT:
-            loop.remove_writer(descriptor)
-
-    def _on_timer(self, timeout_ms: int) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if timeout_ms < 0 or self._loop is None or self._closed:
+        finally:
+            exchange.connecting = None
+        if exchange.done is None:
+            connection.abandon()
             return
-        # Never at once: libcurl calls this from inside its own functions, which must not be entered again.
-        self._timer = self._loop.call_later(timeout_ms / 1000, self._on_timeout)
+        connection.send(exchange)
+
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+        return self._tls
+
+    # --- ends ---------------------------------------------------------------------------------------------------
 
     def _on_timeout(self) -> None:
+        """The oldest request may have had its time."""
         self._timer = None
-        self._act(pycurl.SOCKET_TIMEOUT, 0)
-
-    def _ready(self, descriptor: int, events: int) -> None:
-        self._act(descriptor, events)
-
-    def _act(self, descriptor: int, events: int) -> None:
-        if self._closed:
-            return
-        while True:
-            code, _running = self._multi.socket_action(descriptor, events)
-            if code != pycurl.E_CALL_MULTI_PERFORM:
-                break
-        self._collect()
-
-    def _collect(self) -> None:
-        while True:
-            left, succeeded, failed = self._multi.info_read()
-            for handle in succeeded:
-                exchange = self._running[handle]
-                status = handle.getinfo(pycurl.RESPONSE_CODE)
-                total_ms = round(handle.getinfo(pycurl.TOTAL_TIME) * 1000)
-                self._multi.remove_handle(handle)
-                self._end(exchange, Response(status, bytes(exchange.raw), bytes(exchange.body), total_ms))
-            for handle, code, message in failed:
-                exchange = self._running[handle]
-                total_ms = round(handle.getinfo(pycurl.TOTAL_TIME) * 1000)
-                self._multi.remove_handle(handle)
-                reason = _FAILURES.get(code) or message or f"libcurl error {code}"
-                if code == pycurl.E_OPERATION_TIMEDOUT:
-                    reason = f"timed out after {total_ms} ms"
-                self._end(exchange, TransportError(reason))
-            if not left:
+        loop = self._running_loop()
+        now = loop.time()
+        while self._running:
+            exchange = next(iter(self._running))
+            left = exchange.started + self._timeout - now
+            if left > 0:
+                self._timer = loop.call_later(left, self._on_timeout)
                 return
+            self._give_up(exchange, f"timed out after {round((now - exchange.started) * 1000)} ms")
 
-    def _end(self, exchange: _Exchange, outcome: Response | TransportError) -> None:
-        self._running.pop(exchange.handle, None)
+    def _give_up(self, exchange: _Exchange, reason: str) -> None:
+        if exchange.connecting is not None:
+            exchange.connecting.cancel()
+        connection = exchange.connection
+        if connection is not None and connection.exchange is exchange:
+            connection.exchange = None
+            connection.abandon()
+        self._end(exchange, TransportError(reason))
+
+    def _end(self, exchange: _Exchange, outcome: Outcome) -> None:
+        self._running.pop(exchange, None)
         done, exchange.done = exchange.done, None
-        if isinstance(outcome, TransportError) or len(self._idle) >= IDLE_HANDLES_MAX or self._closed:
-            exchange.handle.close()
-        else:
-            self._idle.append(exchange)
         if done is None:
             return
         try:
             done(outcome)
         except Exception as error:  # what else has ended in this turn is told in any case
-            if self._loop is not None:
-                context = {"message": "a callback of a request failed", "exception": error}
-                self._loop.call_exception_handler(context)
-
-
-def _header_line(name: str, value: str) -> str:
-    if any(mark in name or mark in value for mark in ("\r", "\n", "\0")):
-        raise ValueError(f"the header {name!r} has a line end in it")
-    # "Name;" is how libcurl is told to send a header that is empty.
-    return f"{name}: {value}" if value else f"{name};"
+            context = {"message": "a callback of a request failed", "exception": error}
+            self._running_loop().call_exception_handler(context)
 
 
 def _reason_of(error: Exception) -> str:
-    if isinstance(error, pycurl.error) and len(error.args) > 1:
-        return _FAILURES.get(error.args[0]) or str(error.args[1])
-    return str(error)
+    """Why there is no connection, in few words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is not believed: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {error.reason or error}"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, socket.gaierror | UnicodeError):
+        return "unknown host"
+    if isinstance(error, ConnectionResetError | BrokenPipeError):
+        return "the connection was reset"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from tests.contract.asgi import Api, serving
+from tests.contract.application import Api, serving
 from tests.e2e.conftest import wire
 
 __all__ = ["api", "wire"]

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
 import pytest
-from tests.contract.asgi import Api
+from tests.contract.application import Api
 from tests.e2e.conftest import Wire, fulfilled, in_seconds
 from tests.e2e.recorder import Recorder, json_of
 from tests.switch.scheme_bench import SchemeBench

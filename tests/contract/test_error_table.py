@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pytest
-from tests.contract.asgi import Api, right_headers, serving
+from tests.contract.application import Api, right_headers, serving
 from tests.e2e.conftest import Wire, fulfilled, in_seconds
 from tests.e2e.recorder import Recorder, json_of
 

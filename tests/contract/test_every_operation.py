@@ -17,6 +17,7 @@ import httpx
 import pytest
 import pytest_asyncio
 import yaml
+from tests.contract.application import InProcess
 from tests.contract.operations import NEVER_RECEIVED, NOT_OF_THE_API, NOT_SERVED, SUCCESSES, filled
 from tests.e2e.conftest import TERMS, Wire, wire
 
@@ -129,7 +130,7 @@ class Bare:
 
     def __init__(self, config: Config, database: Database) -> None:
         self.hub = Hub(config, database)
-        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(FspiopApi(self.hub)), base_url="http://hub")
+        self.client = httpx.AsyncClient(transport=InProcess(FspiopApi(self.hub)), base_url="http://hub")
         del self.client.headers["accept"]
 
     async def send(self, version: Version, method: str, path: str, **changed: str | None) -> httpx.Response:

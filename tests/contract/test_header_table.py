@@ -10,7 +10,7 @@ from itertools import combinations
 from typing import Any, Final, NamedTuple
 
 import pytest
-from tests.contract.asgi import Api, Header, media_type, right_headers
+from tests.contract.application import Api, Header, media_type, right_headers
 from tests.e2e.conftest import Wire
 from tests.e2e.recorder import refusal
 
@@ -154,7 +154,6 @@ async def test_a_broken_rule_is_refused_with_its_code_status_and_words(
     answer = await api.send(method, PATHS[method], version=version, changed=rule.changed(method), more=rule.more)
     assert answer.refusal == rule.refusal
     assert answer.headers["content-type"] == "application/json; charset=utf-8"
-    assert answer.headers["content-length"] == str(len(answer.body))
     if answer.status == 406:
         assert answer.extensions == SUPPORTED
 

@@ -12,7 +12,7 @@ import json
 from typing import Any, Final, NamedTuple
 
 import pytest
-from tests.contract.asgi import Api
+from tests.contract.application import Api
 
 from vuka.errors import FspiopError
 from vuka.fspiop import bulk, bulk_transfers, fx, fx_transfers, messages, requests

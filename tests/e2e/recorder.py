@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import httpx
 import msgspec
 
 from vuka.fspiop.times import format_http_date
@@ -99,9 +100,21 @@ class Recorder:
         encoded = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
         return await self._client.send(Request(method, self.hub_url + path, sent, encoded))
 
+    async def send_in_chunks(self, path: str, chunks: Sequence[bytes], headers: Sequence[Header]) -> httpx.Response:
+        """A POST whose length is not told before; its answer."""
 
-def refusal(answer: Response) -> tuple[int, str]:
+        async def parts() -> AsyncIterator[bytes]:
+            for chunk in chunks:
+                yield chunk
+
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return await client.post(self.hub_url + path, headers=list(headers), content=parts())
+
+
+def refusal(answer: Response | httpx.Response) -> tuple[int, str]:
     """Status and FSPIOP code of a refusing answer."""
+    if isinstance(answer, httpx.Response):
+        return answer.status_code, answer.json()["errorInformation"]["errorCode"]
     return answer.status, json_of(answer.body)["errorInformation"]["errorCode"]
 
 

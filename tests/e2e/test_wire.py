@@ -191,10 +191,11 @@ async def test_a_lookup_for_a_known_destination_passes_with_its_signed_headers(w
 
 async def test_a_body_sent_in_chunks_is_passed_on_whole(wire: Wire) -> None:
     body = wire.transfer()
-    headers = [*wire.payer.headers("transfers", "POST", wire.payee.name), ("Transfer-Encoding", "chunked")]
-    assert (await wire.payer.send("POST", "/transfers", body, headers=headers)).status == 202
+    sent = msgspec.json.encode(body)
+    headers = wire.payer.headers("transfers", "POST", wire.payee.name)
+    assert (await wire.payer.send_in_chunks("/transfers", [sent[:9], sent[9:]], headers)).status_code == 202
     heard = await wire.payee.heard("POST", "/transfers", having=body["transferId"].encode())
-    assert heard.body == msgspec.json.encode(body)
+    assert heard.body == sent
     assert "transfer-encoding" not in heard.headers
 
 

@@ -275,7 +275,7 @@ def test_a_scheme_may_allow_fewer_versions() -> None:
 
 
 def test_names_are_found_in_any_case_and_kept_as_they_came() -> None:
-    found = Headers.from_asgi([(b"FSPIOP-Source", b"payerfsp")])
+    found = Headers.from_raw([(b"FSPIOP-Source", b"payerfsp")])
     assert found.get("fspiop-source") == found.get("FSPIOP-SOURCE") == "payerfsp"
     assert found.pairs == (("FSPIOP-Source", "payerfsp"),)
     assert found.get("absent") is None
@@ -287,13 +287,13 @@ def test_names_are_found_in_any_case_and_kept_as_they_came() -> None:
 )
 def test_bytes_that_http_does_not_allow_are_malformed(pair: tuple[bytes, bytes]) -> None:
     with pytest.raises(FspiopError, match=r"3101 .*Invalid characters in header"):
-        Headers.from_asgi([(b"date", DATE.encode()), pair])
+        Headers.from_raw([(b"date", DATE.encode()), pair])
 
 
 @given(st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=60)), max_size=8))
 def test_whatever_bytes_arrive_only_an_fspiop_error_comes_out(raw: list[tuple[bytes, bytes]]) -> None:
     with pytest.raises(FspiopError):
-        check_request("POST", "transfers", Headers.from_asgi(raw), trusted_client_id=None)
+        check_request("POST", "transfers", Headers.from_raw(raw), trusted_client_id=None)
 
 
 def forwarded(method: str = "POST", destination: str | None = None, **changes: str | None) -> dict[str, str]:

@@ -1,14 +1,15 @@
-"""The participants' API: a raw ASGI application, because every payment passes through it four times.
+"""The participants' API, without a framework, because every payment passes through it at least twice.
 
 A request is routed, its headers are checked in the reference's order (hub reference §1.3), its source must be a
-participant; then the use case takes it. What is wrong is answered as ``ErrorInformationObject`` with the reference's
-status; what is right is answered ``202`` (requests) or ``200`` (callbacks) with an empty body, once it is durable.
+participant, all before its body is read: nobody unknown has the hub hold five megabytes. Then the use case takes it.
+What is wrong is answered as ``ErrorInformationObject`` with the reference's status; what is right is answered ``202``
+(requests) or ``200`` (callbacks) with an empty body, once it is durable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeAlias
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
@@ -17,18 +18,16 @@ import structlog
 from vuka.api import bulk_quotes, fx_quotes, participants, parties, quotes, transfers
 from vuka.api.hub import Hub
 from vuka.api.identity import identifier, without
-from vuka.api.observed import CHECKED
 from vuka.api.request import Request, make_inbound
 from vuka.api.signatures import check_signature
 from vuka.errors import ErrorCode, FspiopError
-from vuka.fspiop.headers import TOO_LARGE, Headers, check_request
+from vuka.fspiop.headers import HEADERS_TOO_LARGE, TOO_LARGE, Headers, RequestHeaders, check_request
 from vuka.fspiop.render import error_body
+from vuka.httpserver import Answer, Fault, Head
+from vuka.switch.directory import Participant
 
 log: Final = structlog.get_logger("vuka.api")
 
-Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Handler: TypeAlias = Callable[[Hub, Request], Awaitable[int]]
 
 # By resource and shape: the number of segments after the resource, and whether they end in "error".
@@ -107,56 +106,90 @@ async def _not_served(_hub: Hub, request: Request) -> int:
 RESOURCES: Final = frozenset(("health", *(resource for resource, _, _ in (*_ROUTES, *_NOT_SERVED))))
 """The first segments of this API's paths."""
 
-_JSON: Final = (b"content-type", b"application/json; charset=utf-8")
-_EMPTY: Final = ((b"content-length", b"0"),)
-_RETRY_AFTER: Final = (b"retry-after", b"5")
+_JSON: Final = ("content-type", "application/json; charset=utf-8")
+_RETRY_AFTER: Final = ("retry-after", "5")
 """Seconds after which it is worth asking again, where whoever refused did not say."""
 
+_ACCEPTED: Final = {status: Answer(status) for status in (200, 202)}
 
-class _TooLargeError(Exception):
-    """The body is larger than the hub reads."""
+_FAULTS: Final = {
+    Fault.MALFORMED: FspiopError(ErrorCode.MALFORMED_SYNTAX, Fault.MALFORMED.value),
+    Fault.HEAD_TOO_LARGE: FspiopError(ErrorCode.TOO_LARGE_PAYLOAD, HEADERS_TOO_LARGE),
+    Fault.BODY_TOO_LARGE: FspiopError(ErrorCode.TOO_LARGE_PAYLOAD, TOO_LARGE),
+    Fault.TOO_MANY_CONNECTIONS: FspiopError(
+        ErrorCode.SERVER_BUSY, Fault.TOO_MANY_CONNECTIONS.value, status=503, headers=(("Retry-After", "5"),)
+    ),
+}
 
 
-class _GoneError(Exception):
-    """The client went away in the middle of its request: what came of it is no message."""
+class Accepted(msgspec.Struct):
+    """A request whose headers are in order and whose source is a participant: see `vuka.httpserver.Exchange`."""
+
+    hub: Hub
+    handler: Handler
+    method: str
+    path: str
+    ids: tuple[str, ...]
+    query: dict[str, str]
+    headers: Headers
+    checked: RequestHeaders
+    sender: Participant
+    resource: str
+    request: Request | None = None
+    """The request, once its body has come."""
+
+    async def answer(self, body: bytes) -> Answer:
+        """Has the use case take it."""
+        hub = self.hub
+        request = self.request = Request(
+            method=self.method,
+            path=self.path,
+            ids=self.ids,
+            query=self.query,
+            headers=self.headers,
+            checked=self.checked,
+            body=body,
+            resource=self.resource,
+            message_id=hub.new_message_id(),
+            received_ms=hub.now_ms(),
+        )
+        try:
+            check_signature(hub.config.signatures, self.sender, request)
+            return _ACCEPTED[await self.handler(hub, request)]
+        except FspiopError as error:
+            hub.record(make_inbound(request, request.ids), f"refused: {error}")
+            return error_answer(error)
+        except Exception:
+            return _failed(self.method, self.resource)
 
 
 class FspiopApi:
-    """The ASGI application of the participants' API."""
+    """The participants' API: see `vuka.httpserver.Application`."""
 
     def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-        self._body_bytes_max = hub.config.participants_api.body_bytes_max
         settings = hub.config.participants_api
+        self.body_bytes_max = settings.body_bytes_max
+        self._hub = hub
         self._identify = identifier(settings, lambda: hub.directory, hub.now_ms)
         self._certificate_header = settings.client_certificate_header.lower()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
+    def accept(self, head: Head) -> Accepted | Answer:
+        """What takes the request's body, or the refusal of its head."""
         try:
-            status = await self._serve(scope, receive)
+            return self._accept(head)
         except FspiopError as error:
-            await _answer_error(send, error)
-            return
+            return error_answer(error)
         except Exception:
-            # Not the path: what follows the resource may be somebody's telephone number.
-            log.exception("a request failed", method=scope["method"], resource=scope["path"].split("/")[1])
-            await _answer_error(send, FspiopError(ErrorCode.INTERNAL_SERVER_ERROR))
-            return
-        if status:
-            await send({"type": "http.response.start", "status": status, "headers": _EMPTY})
-            await send({"type": "http.response.body", "body": b""})
-            return
-        await _answer_health(send, self._hub)
+            return _failed(head.method, head.path.split(b"/")[1].decode("ascii", "replace"))
 
-    async def _serve(self, scope: Scope, receive: Receive) -> int:
-        """The status of the answer; 0 for the health page."""
-        method: str = scope["method"]
-        raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
-        path = raw_path.partition(b"?")[0]
+    def refuse(self, fault: Fault) -> Answer:
+        """The answer to what is no request."""
+        return error_answer(_FAULTS[fault])
+
+    def _accept(self, head: Head) -> Accepted | Answer:
+        method, path, hub = head.method, head.path, self._hub
         if path == b"/health" and method == "GET":
-            return 0
+            return _health(hub)
         resource, segments, is_error = _segments(path)
         handlers = _handlers(resource, segments, is_error=is_error)
         if handlers is None:
@@ -165,71 +198,31 @@ class FspiopApi:
         if handler is None:
             allowed = ", ".join(sorted(handlers))
             raise FspiopError(ErrorCode.CLIENT_ERROR, "Method Not Allowed", status=405, headers=(("Allow", allowed),))
-        if not self._hub.engine.running:
+        if not hub.engine.running:
             raise FspiopError(ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub is shutting down")
-        headers = Headers.from_asgi(scope["headers"])
-        # All of this before the body is read: nobody unknown has the hub hold five megabytes.
+        headers = Headers.from_raw(head.headers)
         caller = self._identify(headers)
         if self._certificate_header:
             headers = without(headers, self._certificate_header)
-        checked = check_request(
-            method, resource, headers, trusted_client_id=caller, body_bytes_max=self._body_bytes_max
-        )
-        hub = self._hub
+        checked = check_request(method, resource, headers, trusted_client_id=caller, body_bytes_max=self.body_bytes_max)
         sender = hub.directory.get(checked.source)
         if sender is None:
             if resource == "participants":
                 # As the reference's account lookup has it, and only there.
                 raise FspiopError(ErrorCode.ID_NOT_FOUND, "Requester FSP not found")
             raise FspiopError(ErrorCode.MALFORMED_SYNTAX, "invalid fspiop-source header: no such participant")
-        try:
-            body = await self._read(receive)
-        except _GoneError:
-            return 499
-        except _TooLargeError:
-            # Only of a body in chunks: that of another its Content-Length has told.
-            raise FspiopError(ErrorCode.TOO_LARGE_PAYLOAD, TOO_LARGE) from None
-        request = Request(
+        return Accepted(
+            hub=hub,
+            handler=handler,
             method=method,
             path=path.decode("ascii", "replace"),
             ids=segments,
-            query=_query(scope["query_string"]),
+            query=_query(head.query),
             headers=headers,
             checked=checked,
-            body=body,
+            sender=sender,
             resource=resource,
-            message_id=hub.new_message_id(),
-            received_ms=hub.now_ms(),
         )
-        scope[CHECKED] = request
-        try:
-            check_signature(hub.config.signatures, sender, request)
-            return await handler(hub, request)
-        except FspiopError as error:
-            hub.record(make_inbound(request, request.ids), f"refused: {error}")
-            raise
-
-    async def _read(self, receive: Receive) -> bytes:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _GoneError
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body", False):
-            if len(body) > self._body_bytes_max:
-                raise _TooLargeError
-            return body
-        parts = [body]
-        size = len(body)
-        while message.get("more_body", False):
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _GoneError
-            part: bytes = message.get("body", b"")
-            size += len(part)
-            if size > self._body_bytes_max:
-                raise _TooLargeError
-            parts.append(part)
-        return b"".join(parts)
 
 
 def _segments(path: bytes) -> tuple[str, tuple[str, ...], bool]:
@@ -257,21 +250,22 @@ def _shown(path: bytes) -> str:
     return path[:80].decode("ascii", "backslashreplace")
 
 
-async def _answer_error(send: Send, error: FspiopError) -> None:
-    body = error_body(error)
-    headers = [_JSON, (b"content-length", b"%d" % len(body))]
-    headers += [(name.lower().encode(), value.encode()) for name, value in error.headers]
+def error_answer(error: FspiopError) -> Answer:
+    """An error as it is answered."""
+    headers = [_JSON, *((name.lower(), value) for name, value in error.headers)]
     if error.status == 503 and not any(name.lower() == "retry-after" for name, _ in error.headers):
         headers.append(_RETRY_AFTER)
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    return Answer(error.status, tuple(headers), error_body(error))
 
 
-async def _answer_health(send: Send, hub: Hub) -> None:
+def _failed(method: str, resource: str) -> Answer:
+    """A defect of ours. Not the path: what follows the resource may be somebody's telephone number."""
+    log.exception("a request failed", method=method, resource=resource)
+    return error_answer(FspiopError(ErrorCode.INTERNAL_SERVER_ERROR))
+
+
+def _health(hub: Hub) -> Answer:
     from vuka.api.health import health
 
     status, answer = health(hub)
-    body = msgspec.json.encode(answer)
-    headers = [_JSON, (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    return Answer(status, (_JSON,), msgspec.json.encode(answer))

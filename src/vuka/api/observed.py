@@ -1,14 +1,13 @@
 """The APIs with what is measured and logged of every request wrapped around them.
 
 A request is a line at ``debug``, a refused one at ``info``: who, what, which error, how long, in which trace; never
-what was in it. Which participant sent a request is known only once the API has checked it, so the participants' API
-leaves the checked request in the scope under `CHECKED`.
+what was in it. Which participant sent a request is known only once the API has checked it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Collection
+from collections.abc import Collection, Iterable
 from time import perf_counter
 from typing import Final
 
@@ -16,14 +15,13 @@ import msgspec
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vuka.api.fspiop import RESOURCES, Accepted, FspiopApi
 from vuka.api.metrics import OTHER, Metrics
 from vuka.api.request import Request
+from vuka.httpserver import Answer, Fault, Head
 from vuka.logs import loggable_id, trace_id
 
 log: Final = structlog.get_logger("vuka.api")
-
-CHECKED: Final = "vuka.checked"
-"""Where the scope has the `Request` as soon as its headers are in order and its source is a participant."""
 
 CLIENT_GONE: Final = 499
 """The status that is counted where nobody was there to be answered."""
@@ -44,20 +42,48 @@ class _Ids(msgspec.Struct):
     quote: str | None = msgspec.field(name="quoteId", default=None)
 
 
-class ObservedApi:
-    """An ASGI application that counts, times and logs the requests of another.
+class _Notes:
+    """What is measured and logged of the requests of one API.
 
     ``resources`` are the first segments of its paths: others are not told apart.
     """
 
-    def __init__(self, app: ASGIApp, *, api: str, resources: Collection[str], metrics: Metrics) -> None:
-        self._app = app
+    def __init__(self, *, api: str, resources: Collection[str], metrics: Metrics) -> None:
         self._api = api
         self._resources = frozenset(resources)
         self._metrics = metrics
         # Bound once: a bound logger is made anew for each line otherwise.
         self._log = log.bind(api=api)
         self._tells_all = bool(self._log.is_enabled_for(logging.DEBUG))
+
+    def note(
+        self,
+        method: str,
+        resource: str,
+        headers: Iterable[tuple[bytes, bytes]],
+        request: Request | None,
+        status: int,
+        code: str | None,
+        seconds: float,
+    ) -> None:
+        """A request was answered; ``request`` is it, checked, where that is how far it came."""
+        if resource not in self._resources:
+            resource = OTHER
+        participant = request.checked.source if request is not None else ""
+        self._metrics.request(self._api, resource, method, participant, status, code, seconds)
+        if code is not None:
+            about = _about(method, resource, headers, request, status, seconds)
+            self._log.info("a request is refused", code=code, **about)
+        elif self._tells_all:
+            self._log.debug("a request is answered", **_about(method, resource, headers, request, status, seconds))
+
+
+class ObservedApi:
+    """An ASGI application whose requests are counted, timed and logged: the operators'."""
+
+    def __init__(self, app: ASGIApp, *, api: str, resources: Collection[str], metrics: Metrics) -> None:
+        self._app = app
+        self._notes = _Notes(api=api, resources=resources, metrics=metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -66,32 +92,64 @@ class ObservedApi:
         status = CLIENT_GONE
         code: str | None = None
 
-        # No coroutine of its own: every payment passes here.
-        def noting(message: Message) -> Awaitable[None]:
+        async def noting(message: Message) -> None:
             nonlocal status, code
             if message["type"] == "http.response.start":
                 status = message["status"]
             elif status >= 400:
                 code = _code_of(message.get("body", b""))
-            return send(message)
+            await send(message)
 
         began = perf_counter()
         try:
             await self._app(scope, receive, noting)
         finally:
-            self._note(scope, status, code, perf_counter() - began)
+            resource: str = scope["path"][1:].partition("/")[0]
+            seconds = perf_counter() - began
+            self._notes.note(scope["method"], resource, scope["headers"], None, status, code, seconds)
 
-    def _note(self, scope: Scope, status: int, code: str | None, seconds: float) -> None:
-        resource: str = scope["path"][1:].partition("/")[0]
-        if resource not in self._resources:
-            resource = OTHER
-        checked = scope.get(CHECKED)
-        participant = checked.checked.source if isinstance(checked, Request) else ""
-        self._metrics.request(self._api, resource, scope["method"], participant, status, code, seconds)
-        if code is not None:
-            self._log.info("a request is refused", code=code, **_about(scope, resource, status, seconds))
-        elif self._tells_all:
-            self._log.debug("a request is answered", **_about(scope, resource, status, seconds))
+
+class ObservedFspiopApi:
+    """The participants' API with its requests counted, timed and logged: see `vuka.httpserver.Application`."""
+
+    def __init__(self, api: FspiopApi, *, metrics: Metrics) -> None:
+        self.body_bytes_max = api.body_bytes_max
+        self._api = api
+        self._notes = _Notes(api="participants", resources=RESOURCES, metrics=metrics)
+
+    def accept(self, head: Head) -> _Observed | Answer:
+        began = perf_counter()
+        accepted = self._api.accept(head)
+        if isinstance(accepted, Answer):
+            self.note(head, None, accepted, perf_counter() - began)
+            return accepted
+        return _Observed(self, head, accepted, began)
+
+    def refuse(self, fault: Fault) -> Answer:
+        return self._api.refuse(fault)
+
+    def note(self, head: Head, request: Request | None, answer: Answer, seconds: float) -> None:
+        """A request was answered."""
+        resource = head.path[1:].partition(b"/")[0].decode("ascii", "replace")
+        code = _code_of(answer.body) if answer.status >= 400 else None
+        self._notes.note(head.method, resource, head.headers, request, answer.status, code, seconds)
+
+
+class _Observed:
+    """An accepted request whose answer is waited for."""
+
+    __slots__ = ("_accepted", "_api", "_began", "_head")
+
+    def __init__(self, api: ObservedFspiopApi, head: Head, accepted: Accepted, began: float) -> None:
+        self._api = api
+        self._head = head
+        self._accepted = accepted
+        self._began = began
+
+    async def answer(self, body: bytes) -> Answer:
+        answer = await self._accepted.answer(body)
+        self._api.note(self._head, self._accepted.request, answer, perf_counter() - self._began)
+        return answer
 
 
 def _code_of(body: bytes) -> str | None:
@@ -102,23 +160,29 @@ def _code_of(body: bytes) -> str | None:
         return None
 
 
-def _about(scope: Scope, resource: str, status: int, seconds: float) -> dict[str, object]:
+def _about(
+    method: str,
+    resource: str,
+    headers: Iterable[tuple[bytes, bytes]],
+    request: Request | None,
+    status: int,
+    seconds: float,
+) -> dict[str, object]:
     """What may be said of a request."""
     about: dict[str, object] = {
-        "method": scope["method"],
+        "method": method,
         "resource": resource,
         "status": status,
         "ms": round(seconds * 1000, 1),
     }
-    checked = scope.get(CHECKED)
-    if isinstance(checked, Request):
+    if request is not None:
         about |= {
-            "participant": checked.checked.source,
-            "id": loggable_id(resource, _id_of(checked)),
-            "trace_id": trace_id(checked.checked.traceparent),
+            "participant": request.checked.source,
+            "id": loggable_id(resource, _id_of(request)),
+            "trace_id": trace_id(request.checked.traceparent),
         }
         return about
-    traceparent = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
+    traceparent = next((value for name, value in headers if name.lower() == b"traceparent"), b"")
     return about | {"trace_id": trace_id(traceparent.decode("latin-1"))}
 
 
@@ -128,6 +192,6 @@ def _id_of(request: Request) -> str:
         return "/".join(request.ids)
     try:
         ids = msgspec.json.decode(request.body, type=_Ids)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return ""
     return ids.transfer or ids.quote or ""

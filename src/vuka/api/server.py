@@ -1,5 +1,7 @@
 """The hub as a process: two listeners on one event loop, started and stopped in order.
 
+The participants' API has the hub's own lean server (`vuka.httpserver`), the operators' uvicorn, where comfort counts.
+
 A stop first lets requests under way end (the engine still commits them), then drains the engine and the courier.
 """
 
@@ -20,15 +22,18 @@ import uvicorn
 
 from vuka.api.access import access_warnings
 from vuka.api.admin import admin_app
-from vuka.api.fspiop import RESOURCES, FspiopApi
+from vuka.api.fspiop import FspiopApi
 from vuka.api.hub import Hub, open_database
-from vuka.api.observed import ObservedApi
+from vuka.api.observed import ObservedApi, ObservedFspiopApi
 from vuka.config import Config
 from vuka.errors import OperatorError
+from vuka.httpserver import HttpServer, Limits
 
 log: Final = structlog.get_logger("vuka.server")
 
 KEEP_ALIVE_SECONDS: Final = 75
+SHUTDOWN_SECONDS: Final = 10
+"""How long a stop waits for answers under way."""
 BACKLOG: Final = 2_048
 SWITCH_INTERVAL_SECONDS: Final = 0.0005
 """How soon the thread that waits for the disk gets the interpreter back when its commit is done."""
@@ -102,16 +107,20 @@ async def serve(
         resources.callback(operators_socket.close)
         hub = Hub(config, database)
         await hub.start()
-        servers = [_server(app) for app in _apis(hub)]
+        participants = HttpServer(
+            ObservedFspiopApi(FspiopApi(hub), metrics=hub.metrics),
+            limits=Limits(
+                request_seconds=config.participants_api.request_seconds_max,
+                idle_seconds=KEEP_ALIVE_SECONDS,
+                connections_max=config.participants_api.connections_max,
+            ),
+        )
+        operators = _server(_operators_api(hub))
         stopping = stop or asyncio.Event()
         _on_signals(stopping)
-        sockets = (participants_socket, operators_socket)
-        tasks = [
-            asyncio.create_task(server.serve(sockets=[listener]))
-            for server, listener in zip(servers, sockets, strict=True)
-        ]
-        for server in servers:
-            await server.listening.wait()
+        await participants.start(participants_socket, backlog=BACKLOG)
+        operators_task = asyncio.create_task(operators.serve(sockets=[operators_socket]))
+        await operators.listening.wait()
         addresses = Addresses(_url(participants_socket), _url(operators_socket))
         log.info(
             "the hub is ready",
@@ -129,21 +138,16 @@ async def serve(
         await stopping.wait()
         log.info("the hub is stopping")
         hub.is_stopping = True
-        for server in servers:
-            server.should_exit = True
-        await asyncio.gather(*tasks)
+        operators.should_exit = True
+        await asyncio.gather(participants.stop(SHUTDOWN_SECONDS), operators_task)
         await hub.stop()
         log.info("the hub has stopped")
 
 
-def _apis(hub: Hub) -> tuple[ObservedApi, ObservedApi]:
-    """The participants' API and the operators', observed."""
-    operators = admin_app(hub)
-    paths = (str(getattr(route, "path", "")) for route in operators.routes)
-    return (
-        ObservedApi(FspiopApi(hub), api="participants", resources=RESOURCES, metrics=hub.metrics),
-        ObservedApi(operators, api="operators", resources={path.split("/")[1] for path in paths}, metrics=hub.metrics),
-    )
+def _operators_api(hub: Hub) -> ObservedApi:
+    app = admin_app(hub)
+    paths = (str(getattr(route, "path", "")) for route in app.routes)
+    return ObservedApi(app, api="operators", resources={path.split("/")[1] for path in paths}, metrics=hub.metrics)
 
 
 def _server(app: Callable[..., object]) -> _Server:
@@ -159,7 +163,7 @@ def _server(app: Callable[..., object]) -> _Server:
             proxy_headers=False,
             date_header=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=10,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             backlog=BACKLOG,
             h11_max_incomplete_event_size=65_536,
         )

@@ -59,7 +59,8 @@ _SOURCE_INVALID: Final = "Invalid fspiop-source header"
 _PROXY_INVALID: Final = "Invalid fspiop-proxy header"
 TOO_LARGE: Final = "Payload size is too large"
 """What is said of a body beyond the limit."""
-_HEADERS_TOO_LARGE: Final = f"Headers have more than {HEADER_BYTES_MAX} bytes"
+HEADERS_TOO_LARGE: Final = f"Headers have more than {HEADER_BYTES_MAX} bytes"
+"""What is said of headers beyond the limit."""
 
 _ONCE: Final = frozenset(
     (
@@ -140,13 +141,13 @@ class Headers:
         self.repeated = tuple(repeated)
         names, values = "".join([name for name, _ in self.pairs]), "".join([value for _, value in self.pairs])
         if len(names) + len(values) > HEADER_BYTES_MAX:
-            raise FspiopError(ErrorCode.TOO_LARGE_PAYLOAD, _HEADERS_TOO_LARGE)
+            raise FspiopError(ErrorCode.TOO_LARGE_PAYLOAD, HEADERS_TOO_LARGE)
         if not _is_clean(names, values):
             raise _unclean(self.pairs)
 
     @classmethod
-    def from_asgi(cls, raw: Iterable[tuple[bytes, bytes]]) -> Headers:
-        """The headers of an ASGI scope. Raises `FspiopError` as the constructor does."""
+    def from_raw(cls, raw: Iterable[tuple[bytes, bytes]]) -> Headers:
+        """The headers as they came over the wire. Raises `FspiopError` as the constructor does."""
         # Latin-1 never fails, and what it makes of bytes beyond ASCII is refused with the rest.
         return cls([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
 

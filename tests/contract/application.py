@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+
+import httpx
 
 from vuka.api.fspiop import FspiopApi
 from vuka.api.hub import Hub
@@ -14,6 +16,8 @@ from vuka.cli.hub import found
 from vuka.config import load
 from vuka.fspiop.times import format_http_date
 from vuka.fspiop.versions import Version
+from vuka.httpserver import Answer as HttpAnswer
+from vuka.httpserver import Fault, Head
 from vuka.ids import FspId
 from vuka.money import Currency
 from vuka.sim.participant import now_ms
@@ -97,28 +101,31 @@ class Api:
     async def call(self, method: str, path: str, headers: list[Header], chunks: list[bytes]) -> Answer:
         """One request as it is."""
         route, _, query = path.partition("?")
-        scope = {
-            "type": "http",
-            "method": method,
-            "path": route,
-            "raw_path": route.encode(),
-            "query_string": query.encode(),
-            "headers": headers,
-        }
-        waiting = list(chunks)
-        sent: list[MutableMapping[str, Any]] = []
+        answer = await answered(self._app, Head(method, route.encode(), query.encode(), headers), chunks)
+        return Answer(answer.status, dict(answer.headers), answer.body)
 
-        async def receive() -> MutableMapping[str, Any]:
-            part = waiting.pop(0)
-            return {"type": "http.request", "body": part, "more_body": bool(waiting)}
 
-        async def send(message: MutableMapping[str, Any]) -> None:
-            sent.append(message)
+async def answered(app: FspiopApi, head: Head, chunks: list[bytes]) -> HttpAnswer:
+    """What the application answers to one request, as its server would ask it."""
+    accepted = app.accept(head)
+    if isinstance(accepted, HttpAnswer):
+        return accepted
+    if sum(map(len, chunks)) > app.body_bytes_max:
+        return app.refuse(Fault.BODY_TOO_LARGE)
+    return await accepted.answer(b"".join(chunks))
 
-        await self._app(scope, receive, send)
-        start, content = sent
-        answered = {name.decode(): value.decode() for name, value in start["headers"]}
-        return Answer(start["status"], answered, content["body"])
+
+class InProcess(httpx.AsyncBaseTransport):
+    """Lets an httpx client talk to the application without a socket."""
+
+    def __init__(self, app: FspiopApi) -> None:
+        self._app = app
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        path, _, query = request.url.raw_path.partition(b"?")
+        head = Head(request.method, path, query, request.headers.raw)
+        answer = await answered(self._app, head, [await request.aread()])
+        return httpx.Response(answer.status, headers=answer.headers, content=answer.body)
 
 
 @asynccontextmanager

@@ -1,0 +1,440 @@
+"""Incoming HTTP/1.1 where every microsecond counts: one protocol on httptools, and an application without a framework.
+
+Every payment makes the hub read two messages, and a general server spends more on one than the hub's own rules do
+(``docs/dependencies.md`` has the figures). This one does what the participants' API needs and no more: requests whose
+head is looked at before their body is read, bodies of a bounded length, one answer each, in order, on kept
+connections. What would let a stranger hold the hub's memory or its sockets has a limit: the length of a head, the time
+that a request may take to arrive, the time that a connection may be idle, and how many there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any, Final, Protocol, TypeAlias, cast
+
+import httptools
+import msgspec
+import structlog
+
+log: Final = structlog.get_logger("vuka.http")
+
+HEAD_BYTES_MAX: Final = 128 * 1024
+"""Bytes in a request's line and headers: what lies between the application's own limit and this, that refuses."""
+
+WRITE_BUFFER_BYTES_MAX: Final = 256 * 1024
+"""Bytes of answers that a client has not read yet: beyond that nothing more is done for it until it reads."""
+
+PIPELINED_MAX: Final = 64
+"""Requests on one connection that wait for the one before them; beyond that no more of it is read."""
+
+SWEEP_SECONDS: Final = 1.0
+"""How often connections are looked at whose time may be over."""
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """A request before its body. Header names are spelled as they came."""
+
+    method: str
+    path: bytes
+    """Percent-encoded, without the query."""
+    query: bytes
+    headers: Sequence[tuple[bytes, bytes]]
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """What a request is answered. A Content-Length is added."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+class Fault(StrEnum):
+    """What is wrong with a request, or with the moment, before an application sees it."""
+
+    MALFORMED = "the request is not HTTP/1.1"
+    HEAD_TOO_LARGE = "the headers are too large"
+    BODY_TOO_LARGE = "the body is too large"
+    TOO_MANY_CONNECTIONS = "too many connections"
+
+
+class Exchange(Protocol):
+    """A request whose head is accepted."""
+
+    def answer(self, body: bytes) -> Coroutine[Any, Any, Answer]:
+        """The answer, once the whole body has come. Never raises."""
+
+
+class Application(Protocol):
+    """What answers requests."""
+
+    body_bytes_max: int
+    """The longest body that is read."""
+
+    def accept(self, head: Head) -> Exchange | Answer:
+        """Decides by its head whether a request is read further: an `Answer` refuses it. Never raises."""
+
+    def refuse(self, fault: Fault) -> Answer:
+        """The answer to what is no request."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What a client may take, in seconds and connections."""
+
+    request_seconds: float = 30.0
+    """From the first byte of a request to its last."""
+    idle_seconds: float = 75.0
+    """Between two requests."""
+    connections_max: int = 10_000
+
+
+_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
+_EMPTY: Final = {
+    status: f"HTTP/1.1 {status} {phrase}\r\ncontent-length: 0\r\n\r\n".encode() for status, phrase in _PHRASES.items()
+}
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_Waiting: TypeAlias = tuple["Exchange | Answer", bytes, bool]
+"""A request that has come whole: what accepted it, its body, and whether it is a HEAD."""
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: its requests are answered one after the other, in their order."""
+
+    __slots__ = (
+        "_accepted",
+        "_body",
+        "_body_size",
+        "_head_size",
+        "_headers",
+        "_is_busy",
+        "_is_coming_in",
+        "_is_last",
+        "_is_paused",
+        "_is_unread",
+        "_parser",
+        "_server",
+        "_since",
+        "_transport",
+        "_url",
+        "_waiting",
+    )
+
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._head_size = 0
+        self._accepted: Exchange | Answer | None = None
+        self._body: list[bytes] = []
+        self._body_size = 0
+        self._waiting: deque[_Waiting] = deque()
+        self._is_busy = False
+        """Whether a request is being answered."""
+        self._is_coming_in = False
+        """Whether a request has begun to come and has not come whole."""
+        self._is_paused = False
+        """Whether the client does not read its answers."""
+        self._is_unread = False
+        """Whether the connection is not read, because too many requests wait on it."""
+        self._is_last = False
+        """Whether nothing more is read: the connection ends with the answers that are owed."""
+        self._since = 0.0
+        """When the request that is coming in began, or when the connection became idle, by the loop's clock."""
+
+    # --- asyncio.Protocol ---------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
+        self._since = self._server.now()
+        if not self._server.admit(self):
+            self._end_with(self._server.application.refuse(Fault.TOO_MANY_CONNECTIONS))
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._transport = None
+        self._waiting.clear()
+        self._server.forget(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_last:
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # It is answered as if nobody had asked for another protocol; what follows it can't be told apart.
+            self._is_last = True
+            self._close_if_done()
+        except httptools.HttpParserError:
+            self._end_with(self._server.application.refuse(Fault.MALFORMED))
+        if len(self._waiting) > PIPELINED_MAX and not self._is_unread and self._transport is not None:
+            self._is_unread = True
+            self._transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        self._is_paused = True
+
+    def resume_writing(self) -> None:
+        self._is_paused = False
+        self._next()
+
+    def eof_received(self) -> bool:
+        """Whoever only stops sending may still be waiting for an answer."""
+        self._is_last = True
+        self._close_if_done()
+        return not self._server.is_secure
+
+    # --- the parser's callbacks ---------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._url = b""
+        self._headers = []
+        self._head_size = self._body_size = 0
+        self._accepted = None
+        self._body = []
+        self._is_coming_in = True
+        self._since = self._server.now()
+
+    def on_url(self, url: bytes) -> None:
+        self._head_size += len(url)
+        if self._head_size > HEAD_BYTES_MAX:
+            self._end_with(self._server.application.refuse(Fault.HEAD_TOO_LARGE))
+            return
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_size += len(name) + len(value)
+        if self._head_size > HEAD_BYTES_MAX:
+            self._end_with(self._server.application.refuse(Fault.HEAD_TOO_LARGE))
+            return
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self._is_last:
+            return
+        path, _, query = self._url.partition(b"?")
+        if not path.startswith(b"/"):
+            try:
+                url = httptools.parse_url(self._url)
+            except httptools.HttpParserInvalidURLError:
+                self._end_with(self._server.application.refuse(Fault.MALFORMED))
+                return
+            path, query = url.path or b"/", url.query or b""
+        head = Head(self._parser.get_method().decode("ascii"), path, query, self._headers)
+        self._accepted = self._server.application.accept(head)
+        if not any(name.lower() == b"expect" and value.lower() == b"100-continue" for name, value in self._headers):
+            return
+        if isinstance(self._accepted, Answer):
+            # The client waits to be told whether to send its body: it is not.
+            self._end_with(self._accepted)
+        else:
+            self._write(_CONTINUE)
+
+    def on_body(self, part: bytes) -> None:
+        self._body_size += len(part)
+        if self._body_size <= self._server.application.body_bytes_max:
+            if not isinstance(self._accepted, Answer):
+                self._body.append(part)
+        elif isinstance(self._accepted, Answer):
+            # It was refused by its head and goes on sending: there is nobody to listen.
+            self._end_with(self._accepted)
+        else:
+            self._end_with(self._server.application.refuse(Fault.BODY_TOO_LARGE))
+
+    def on_message_complete(self) -> None:
+        self._is_coming_in = False
+        if self._is_last or self._accepted is None:
+            return
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._is_last = not self._parser.should_keep_alive() or self._server.is_stopping
+        self._waiting.append((self._accepted, body, self._parser.get_method() == b"HEAD"))
+        self._accepted, self._body = None, []
+        if not self._is_busy:
+            self._next()
+
+    # --- answering ----------------------------------------------------------------------------------------------
+
+    def _next(self) -> None:
+        """Begins with the request that has waited longest, if there is one and the client reads its answers."""
+        while self._waiting and not self._is_busy and not self._is_paused:
+            accepted, body, is_head = self._waiting.popleft()
+            if isinstance(accepted, Answer):
+                self._answered(accepted, is_head=is_head)
+                continue
+            self._is_busy = True
+            self._server.spawn(self._run(accepted, body, is_head=is_head))
+
+    async def _run(self, exchange: Exchange, body: bytes, *, is_head: bool) -> None:
+        try:
+            answer = await exchange.answer(body)
+        except Exception:
+            # A defect of ours: the client learns by a closed connection that nobody knows what came of its request.
+            log.exception("a request was not answered")
+            self.abort()
+            return
+        self._is_busy = False
+        self._answered(answer, is_head=is_head)
+        if self._waiting:
+            self._next()
+
+    def _answered(self, answer: Answer, *, is_head: bool) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        is_last = (self._is_last or self._server.is_stopping) and not self._waiting
+        if not answer.headers and not answer.body and not is_last:
+            self._write(_EMPTY[answer.status])
+        else:
+            self._write(_written(answer, is_head=is_head, is_last=is_last))
+        if not self._is_coming_in:
+            self._since = self._server.now()
+        if is_last:
+            self._is_last = True
+            self._close_if_done()
+        elif self._is_unread and len(self._waiting) <= PIPELINED_MAX // 2:
+            self._is_unread = False
+            transport.resume_reading()
+
+    def _write(self, content: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(content)
+
+    def _end_with(self, answer: Answer) -> None:
+        """The last answer of a connection on which nothing more can be understood."""
+        if self._is_last:
+            return
+        self._is_last = True
+        self._waiting.append((answer, b"", False))
+        if not self._is_busy:
+            self._next()
+
+    def _close_if_done(self) -> None:
+        if self._is_last and not self._is_busy and not self._waiting and self._transport is not None:
+            self._transport.close()
+
+    # --- what the server does with it ---------------------------------------------------------------------------
+
+    def is_over(self, now: float, limits: Limits) -> bool:
+        """Whether it has taken too long: to send a request, or to begin one."""
+        if self._is_busy and not self._is_paused:
+            return False
+        return now - self._since > (limits.request_seconds if self._is_coming_in else limits.idle_seconds)
+
+    def end(self) -> None:
+        """Takes nothing more; closes when what it owes is answered."""
+        self._is_last = True
+        self._close_if_done()
+
+    def abort(self) -> None:
+        """Closes at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _written(answer: Answer, *, is_head: bool, is_last: bool) -> bytes:
+    lines = [f"HTTP/1.1 {answer.status} {_PHRASES.get(answer.status, 'Status')}"]
+    lines += [f"{name}: {value}" for name, value in answer.headers]
+    lines.append(f"content-length: {len(answer.body)}")
+    if is_last:
+        lines.append("connection: close")
+    head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+    return head if is_head else head + answer.body
+
+
+class HttpServer:
+    """A listener for an `Application`. Make it, `start` it on a socket, and `stop` it."""
+
+    def __init__(
+        self, application: Application, *, limits: Limits | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self.application = application
+        self.limits = limits or Limits()
+        self.is_stopping = False
+        self.is_secure = tls is not None
+        self._tls = tls
+        self._connections: set[_Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._has_said_full = False
+        self.quiet = asyncio.Event()
+        """Set while there is no connection."""
+
+    async def start(self, listener: socket.socket, *, backlog: int = 2_048) -> None:
+        """Begins to listen on a bound socket."""
+        self._loop = asyncio.get_running_loop()
+        self._listener = await self._loop.create_server(
+            lambda: _Connection(self), sock=listener, backlog=backlog, ssl=self._tls
+        )
+        self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    async def stop(self, timeout_seconds: float) -> None:
+        """Takes no more connections and no more requests, answers those that have come, and closes."""
+        self.is_stopping = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        if self._listener is not None:
+            self._listener.close()
+        for connection in list(self._connections):
+            connection.end()
+        if self._connections:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.quiet.wait(), timeout_seconds)
+        for connection in list(self._connections):
+            connection.abort()
+        # Answers to those that have gone away are still being made: what they were asked is decided.
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=timeout_seconds)
+
+    @property
+    def connections(self) -> int:
+        """How many there are."""
+        return len(self._connections)
+
+    def now(self) -> float:
+        """The loop's clock, in seconds."""
+        assert self._loop is not None  # noqa: S101 - connections come after the start
+        return self._loop.time()
+
+    def admit(self, connection: _Connection) -> bool:
+        """Takes note of a connection; False where there are too many."""
+        self._connections.add(connection)
+        self.quiet.clear()
+        if len(self._connections) <= self.limits.connections_max:
+            self._has_said_full = False
+            return True
+        if not self._has_said_full:
+            self._has_said_full = True
+            log.warning("connections are refused: there are too many", connections_max=self.limits.connections_max)
+        return False
+
+    def forget(self, connection: _Connection) -> None:
+        """A connection is gone."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self.quiet.set()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs the answer to a request."""
+        assert self._loop is not None  # noqa: S101 - requests come after the start
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _sweep(self) -> None:
+        """Closes connections that have taken too long."""
+        now = self.now()
+        for connection in [each for each in self._connections if each.is_over(now, self.limits)]:
+            connection.abort()
+        assert self._loop is not None  # noqa: S101 - swept only after the start
+        self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep)
