@@ -6,6 +6,7 @@ is passed on byte for byte; what the hub makes is written in the version its rec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final, assert_never
 from urllib.parse import quote
@@ -59,6 +60,9 @@ _BATCH_ENDPOINTS: Final[Mapping[Action, EndpointType]] = {
 }
 
 
+_is_plain: Final = re.compile(r"[A-Za-z0-9-]+").fullmatch
+
+
 def endpoint_of(resource: str, action: Action, ids: tuple[str, ...]) -> EndpointType:
     """The endpoint type that a message about a resource goes to."""
     if resource == "participants" and len(ids) == 1:
@@ -70,7 +74,8 @@ def endpoint_of(resource: str, action: Action, ids: tuple[str, ...]) -> Endpoint
 
 def path_of(resource: str, action: Action, ids: tuple[str, ...]) -> str:
     """The path from the resource on, as FSPIOP-URI says it."""
-    segments = "".join(f"/{quote(segment, safe='')}" for segment in ids)
+    # Most are UUIDs, of which nothing needs to be escaped.
+    segments = "".join([f"/{each if _is_plain(each) else quote(each, safe='')}" for each in ids])
     return f"/{resource}{segments}/error" if action is Action.ERROR else f"/{resource}{segments}"
 
 
@@ -87,7 +92,7 @@ class FspiopWire:
         if isinstance(notice.body, Forward):
             inbound = notice.body.inbound
             found = notice.destination if inbound.destination is None else None
-            passed_on = forward_headers(Headers(inbound.headers), method=method, destination=found)
+            passed_on = forward_headers(inbound.headers, method=method, destination=found)
             headers = _added(passed_on, notice.headers)
             body: bytes | None = inbound.body or None
         else:

@@ -297,16 +297,19 @@ def _unacceptable(text: str, resource: str, supported: Supported) -> FspiopError
     return FspiopError(ErrorCode.UNACCEPTABLE_VERSION, text, extensions=version_extensions(resource, supported))
 
 
-def forward_headers(headers: Headers, *, method: str, destination: str | None = None) -> list[tuple[str, str]]:
+def forward_headers(
+    headers: Iterable[tuple[str, str]], *, method: str, destination: str | None = None
+) -> list[tuple[str, str]]:
     """The headers with which a participant's message is passed on, in their order and spelling.
 
     ``method`` is the method of the message to send. ``destination`` names the recipient where the sender did not
     (a lookup); it replaces what the sender wrote. Content-Type, FSPIOP-Source and FSPIOP-Signature are never touched;
     the Date is normalised only where no signature may cover it.
     """
-    signed = headers.get("fspiop-signature") is not None
+    keyed = [(name.lower(), name, value) for name, value in headers]
+    signed = any(key == "fspiop-signature" for key, _, _ in keyed)
     dropped = _NEVER_FORWARDED if method in _NEEDS_ACCEPT else _NEVER_FORWARDED_WITH_CALLBACKS
-    connection = headers.get("connection")
+    connection = next((value for key, _, value in keyed if key == "connection"), None)
     if connection is not None:
         named = {token.strip().lower() for token in connection.split(",")}
         # What the other side needs is not the sender's to strike out.
@@ -314,8 +317,7 @@ def forward_headers(headers: Headers, *, method: str, destination: str | None = 
 
     forwarded: list[tuple[str, str]] = []
     method_named = destination_named = False
-    for name, value in headers.pairs:
-        key = name.lower()
+    for key, name, value in keyed:
         if key in dropped:
             continue
         passed_on = value

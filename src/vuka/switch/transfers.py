@@ -528,7 +528,10 @@ def _fulfils(fulfilment: str | None, condition: str | None) -> bool:
     if fulfilment is None or condition is None:
         return False
     preimage = _binary_32(fulfilment)
-    return preimage is not None and hashlib.sha256(preimage).digest() == _binary_32(condition)
+    if preimage is None:
+        return False
+    # A condition has one text for its 32 bytes: that was checked when the transfer was prepared.
+    return base64.urlsafe_b64encode(hashlib.sha256(preimage).digest()).rstrip(b"=") == condition.encode()
 
 
 # --- expiry -----------------------------------------------------------------------------------------------------
