@@ -31,6 +31,8 @@ from vuka.store.sqlite import Database
 from vuka.switch import (
     access,
     account_types,
+    bank_accounts,
+    bank_statements,
     bulk_quotes,
     fees,
     funds,
@@ -75,6 +77,8 @@ def use_cases(rules: QuoteRules) -> tuple[UseCase, ...]:
                 # A window closes before the payments of the same batch: they belong to the next.
                 *windows.USE_CASES,
                 *settlements.USE_CASES,
+                *bank_accounts.USE_CASES,
+                *bank_statements.USE_CASES,
             )
         ),
         *(use_case(handler, *commands) for handler, *commands in (*quote_rules.USE_CASES, *fees.USE_CASES)),

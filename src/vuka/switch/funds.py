@@ -21,9 +21,9 @@ from vuka.errors import ErrorCode, FspiopError
 from vuka.ids import HUB, FspId, TransferId, record_id
 from vuka.ledger import chart
 from vuka.ledger.model import CreateTransferStatus, Transfer
-from vuka.money import Amount
+from vuka.money import Amount, Currency
 from vuka.switch.directory import HUB_RECONCILIATION, SETTLEMENT, Account
-from vuka.switch.headroom import LedgerRefusedError, create_or_raise, rebalance
+from vuka.switch.headroom import LedgerRefusedError, create_or_raise, rebalance, rebalance_all
 from vuka.switch.participants import participant_not_found
 from vuka.switch.records import (
     FINAL_STATES,
@@ -102,6 +102,20 @@ class FundsState(msgspec.Struct, frozen=True):
     """Why it was aborted; a withdrawal beyond the liquidity is recorded, and ends at once."""
 
 
+class BankMovement(msgspec.Struct, frozen=True):
+    """Money that has moved at the settlement bank, as its statement says: see `record_bank_movements`."""
+
+    name: FspId
+    currency: Currency
+    transfer_id: TransferId
+    """New: no transfer has it yet."""
+    wire_id: str
+    amount: int
+    """Minor units: positive for funds in, negative for funds out."""
+    reason: str
+    external_reference: str
+
+
 def move(work: Work, commands: Sequence[RecordFundsIn | ReserveFundsOut]) -> list[Outcome]:
     """Records funds in, and reserves funds out. The outcome's value is a `FundsState`."""
     return [_move(work, command) for command in commands]
@@ -136,8 +150,7 @@ def _move(work: Work, command: RecordFundsIn | ReserveFundsOut) -> Outcome:
         raise LedgerRefusedError(f"the ledger refused {record.kind} {command.wire_id}: {status.name}")
     insert_records(work, [record])
     work.tx.run(
-        """INSERT INTO funds_movement (transfer_seq, account_id, action, reason, external_reference, created_by)
-           VALUES (?, ?, ?, ?, ?, ?)""",
+        _INSERT_MOVEMENT,
         (
             record.transfer_seq,
             account.account_id,
@@ -185,6 +198,62 @@ def _conclude(work: Work, command: CommitFundsOut | AbortFundsOut) -> Outcome:
     insert_changes(work, end_changes(record, through, wanted, command.reason, work.now_ms))
     _liquidity_changed(work, command.name, account)
     return _state(record)
+
+
+def record_bank_movements(work: Work, movements: Sequence[BankMovement], by: str) -> None:
+    """Records what has moved already: funds in, and funds out reserved and committed at once.
+
+    The caller has seen that the liquidity suffices for all of them together. Whether a participant is active does not
+    matter: the bank has moved its money. Funds in come first, so that they can cover what goes out.
+    """
+    hub_accounts = work.directory.participants[HUB].accounts
+    transfers: list[Transfer] = []
+    records: list[Record] = []
+    rows: list[tuple[int, int, str, str, str, str]] = []
+    touched: set[int] = set()
+    for each in sorted(movements, key=lambda each: each.amount < 0):
+        account = work.directory.participants[each.name].accounts[each.currency, SETTLEMENT]
+        reconciliation = hub_accounts[each.currency, HUB_RECONCILIATION]
+        enters, amount = each.amount > 0, abs(each.amount)
+        build = chart.funds_in if enters else chart.funds_out
+        transfers.append(
+            build(
+                each.transfer_id,
+                liquidity=account.ledger_account_id,
+                reconciliation=reconciliation.ledger_account_id,
+                amount=amount,
+                currency=each.currency,
+            )
+        )
+        if not enters:
+            transfers.append(chart.post(each.transfer_id, amount, window_id=0))
+        content = (each.name, each.currency, each.amount, each.reason, each.external_reference)
+        content_hash = hashlib.sha256(msgspec.json.encode(content)).digest()
+        record = _record(
+            work, each.transfer_id, each.wire_id, each.name, Amount(each.currency, amount), content_hash, enters=enters
+        )
+        record.state, record.completed_ms = State.COMMITTED, work.now_ms
+        records.append(record)
+        action = RECORD_FUNDS_IN if enters else FUNDS_OUT_COMMIT
+        rows.append((record.transfer_seq, account.account_id, action, each.reason, each.external_reference, by))
+        touched |= {account.account_id, reconciliation.account_id}
+    create_or_raise(work, transfers)
+    insert_records(work, records)
+    work.tx.run_many(_INSERT_MOVEMENT, rows)
+    work.tx.run_many(
+        "UPDATE account SET changed_ms = ? WHERE account_id = ?",
+        [(work.now_ms, account_id) for account_id in sorted(touched)],
+    )
+    rebalance_all(
+        work,
+        record_id(work.next_id()),
+        [(work.directory.participants[each.name], each.currency) for each in movements],
+    )
+
+
+_INSERT_MOVEMENT: Final = """
+    INSERT INTO funds_movement (transfer_seq, account_id, action, reason, external_reference, created_by)
+    VALUES (?, ?, ?, ?, ?, ?)"""
 
 
 def after_expiry(work: Work, records: Iterable[Record]) -> None:
@@ -245,19 +314,37 @@ def _ledger_transfer(command: RecordFundsIn | ReserveFundsOut, account: Account,
 
 
 def _new_record(work: Work, command: RecordFundsIn | ReserveFundsOut, content_hash: bytes) -> Record:
-    """Funds in are paid by the participant to the hub, funds out by the hub to the participant."""
     enters = isinstance(command, RecordFundsIn)
-    own_version = work.directory.participants[command.name].fspiop_version or work.scheme.hub_version
+    record = _record(
+        work, command.transfer_id, command.wire_id, command.name, command.amount, content_hash, enters=enters
+    )
+    if enters:
+        record.state, record.completed_ms = State.COMMITTED, work.now_ms
+    return record
+
+
+def _record(
+    work: Work,
+    transfer_id: TransferId,
+    wire_id: str,
+    name: FspId,
+    amount: Amount,
+    content_hash: bytes,
+    *,
+    enters: bool,
+) -> Record:
+    """Funds in are paid by the participant to the hub, funds out by the hub to the participant; reserved so far."""
+    own_version = work.directory.participants[name].fspiop_version or work.scheme.hub_version
     return Record(
         transfer_seq=work.next_id(),
-        transfer_id=command.transfer_id,
-        wire_id=command.wire_id,
+        transfer_id=transfer_id,
+        wire_id=wire_id,
         kind=FUNDS_IN if enters else FUNDS_OUT,
-        payer_fsp=command.name if enters else HUB,
-        payee_fsp=HUB if enters else command.name,
-        currency=command.amount.currency,
-        amount=command.amount.minor,
-        state=State.COMMITTED if enters else State.RESERVED,
+        payer_fsp=name if enters else HUB,
+        payee_fsp=HUB if enters else name,
+        currency=amount.currency,
+        amount=amount.minor,
+        state=State.RESERVED,
         condition=None,
         ilp_packet=None,
         expires_ms=work.now_ms + work.scheme.funds_out_validity_seconds * 1000,
@@ -271,7 +358,7 @@ def _new_record(work: Work, command: RecordFundsIn | ReserveFundsOut, content_ha
         payer_version=own_version,
         payee_version=own_version,
         created_ms=work.now_ms,
-        completed_ms=work.now_ms if enters else None,
+        completed_ms=None,
     )
 
 

@@ -18,7 +18,7 @@ direction in full where the model is GROSS, only the difference where it is NET.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -435,7 +435,7 @@ def abort(work: Work, commands: Sequence[AbortSettlement]) -> list[Outcome]:
 def _abort(work: Work, command: AbortSettlement) -> Outcome:
     settlement = _load(work, command.settlement_id)
     if settlement is None:
-        return _refused(f"Settlement with ID '{command.settlement_id}' not found")
+        return Outcome(error=not_found(command.settlement_id))
     if settlement.state in (COMMITTED, SETTLING, SETTLED):
         return _refused(
             f"State change is not allowed for settlement '{command.settlement_id}' in state '{settlement.state}'"
@@ -477,19 +477,48 @@ def finalise(work: Work, commands: Sequence[FinaliseSettlement]) -> list[Outcome
 def _finalise(work: Work, command: FinaliseSettlement) -> Outcome:
     settlement = _load(work, command.settlement_id)
     if settlement is None:
-        return _refused(f"Settlement with ID '{command.settlement_id}' not found")
+        return Outcome(error=not_found(command.settlement_id))
     if settlement.state == ABORTED:
         return _refused(
             f"State change is not allowed for settlement '{command.settlement_id}' in state '{settlement.state}'"
         )
+    references = dict.fromkeys(settlement.entries, command.external_reference)
+    _lead_to_end(work, settlement, command.reason, references, command.by)
+    value = SettlementEnded(settlement.settlement_id, SETTLED, _ENTERED[SETTLED])
+    return Outcome(value=value, note=f"settlement {settlement.settlement_id} finalised")
+
+
+def lead_to_end(
+    work: Work, settlement_id: int, reason: str, references: Mapping[tuple[str, str], str], by: str
+) -> None:
+    """Leads a settlement that is there and not aborted to its end.
+
+    ``references`` are the bank's, by participant and currency, where it has any.
+    """
+    settlement = _load(work, settlement_id)
+    if settlement is None or settlement.state == ABORTED:
+        raise AssertionError(f"settlement {settlement_id} can't be finalised")
+    by_account = {
+        account_id: references.get((entry.participant.name, entry.account.currency))
+        for account_id, entry in settlement.entries.items()
+    }
+    _lead_to_end(work, settlement, reason, by_account, by)
+
+
+def _lead_to_end(
+    work: Work, settlement: _Settlement, reason: str, references: Mapping[int, str | None], by: str
+) -> None:
     while settlement.state != SETTLED:
         wanted = _NEXT[settlement.state]
         behind = [entry for entry in settlement.entries.values() if entry.state != wanted]
         for entry in behind:
-            _write_entry(work, settlement, entry, wanted, command.reason, command.external_reference, command.by)
-        _advance(work, settlement, behind, command.by)
-    value = SettlementEnded(settlement.settlement_id, SETTLED, _ENTERED[SETTLED])
-    return Outcome(value=value, note=f"settlement {settlement.settlement_id} finalised")
+            _write_entry(work, settlement, entry, wanted, reason, references.get(entry.account.account_id), by)
+        _advance(work, settlement, behind, by)
+
+
+def not_found(settlement_id: int) -> FspiopError:
+    """There is no such settlement: 3100, in the reference's words."""
+    return FspiopError(ErrorCode.VALIDATION_ERROR, f"Settlement with ID '{settlement_id}' not found")
 
 
 # --- what the ledger does -----------------------------------------------------------------------------------------

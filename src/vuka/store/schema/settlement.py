@@ -193,10 +193,12 @@ bank_account: Final = Table(
     Column("currency", Text, primary_key=True),
     Column("account", Text, nullable=False),
     Column("scheme", Text, nullable=False, comment="IBAN or OTHER."),
-    Column("bic", Text),
+    Column("bic", Text, comment="Of the holder."),
+    Column("agent_bic", Text, comment="Of the bank that keeps the account."),
     Column("name", Text, nullable=False),
     Column("changed_ms", Int64, nullable=False),
     Column("changed_by", Text, nullable=False),
+    UniqueConstraint("account", "currency", name="uq_bank_account_account"),
     sqlite_with_rowid=False,
 )
 
@@ -205,14 +207,32 @@ bank_statement: Final = Table(
     metadata,
     Column("bank_statement_id", Integer, primary_key=True),
     Column("settlement_id", Integer, ForeignKey("settlement.settlement_id"), nullable=False),
-    Column("file_name", Text, nullable=False),
-    Column("digest", LargeBinary(32), nullable=False, comment="SHA-256 of the file."),
-    Column("content", LargeBinary, nullable=False),
     Column("findings", Text, nullable=False, comment="A JSON array: the warnings that were accepted."),
+    Column("movements", Text, nullable=False, comment="A JSON array: what was recorded of each account."),
     Column("created_ms", Int64, nullable=False),
     Column("created_by", Text, nullable=False),
-    UniqueConstraint("settlement_id", "digest"),
     comment="Statements of the settlement bank by which settlements were finalised.",
+)
+Index("ix_bank_statement_settlement_id", bank_statement.c.settlement_id)
+
+bank_statement_file: Final = Table(
+    "bank_statement_file",
+    metadata,
+    Column(
+        "bank_statement_id",
+        Integer,
+        ForeignKey("bank_statement.bank_statement_id"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("file_no", Integer, primary_key=True, autoincrement=False, comment="From 1."),
+    Column("settlement_id", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("identification", Text, comment="The bank's own number for the statement."),
+    Column("digest", LargeBinary(32), nullable=False, comment="SHA-256 of the content."),
+    Column("content", LargeBinary, nullable=False),
+    UniqueConstraint("settlement_id", "digest", name="uq_bank_statement_file_digest"),
+    comment="The files of a statement, as the bank gave them.",
 )
 
 notification: Final = Table(
