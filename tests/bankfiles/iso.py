@@ -42,7 +42,7 @@ def written(document: Any) -> bytes:
 
 def pacs009(content: bytes) -> Any:
     """A pacs.009.001.08 in order."""
-    return read(content, pacs_009_001_08.Document).FICdtTrf  # type: ignore[attr-defined]
+    return read(content, pacs_009_001_08.Document).ficdt_trf  # type: ignore[attr-defined]
 
 
 def camt050(content: bytes) -> Any:

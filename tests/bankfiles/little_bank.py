@@ -86,15 +86,23 @@ class LittleBank:
 
     def _take_pacs009(self, content: bytes) -> None:
         message = iso.pacs009(content)
-        header, transfers = message.GrpHdr, message.CdtTrfTxInf
-        total = sum(each.IntrBkSttlmAmt.value for each in transfers)
-        currencies = {each.IntrBkSttlmAmt.Ccy for each in transfers} | {header.TtlIntrBkSttlmAmt.Ccy}
-        assert (int(header.NbOfTxs), header.CtrlSum, header.TtlIntrBkSttlmAmt.value) == (len(transfers), total, total)
+        header, transfers = message.grp_hdr, message.cdt_trf_tx_inf
+        total = sum(each.intr_bk_sttlm_amt.value for each in transfers)
+        currencies = {each.intr_bk_sttlm_amt.ccy for each in transfers} | {header.ttl_intr_bk_sttlm_amt.ccy}
+        assert (int(header.nb_of_txs), header.ctrl_sum, header.ttl_intr_bk_sttlm_amt.value) == (
+            len(transfers),
+            total,
+            total,
+        )
         assert len(currencies) == 1
         for each in transfers:
-            sides = [_number(account) for account in (each.DbtrAcct, each.CdtrAcct)]
+            sides = [_number(account) for account in (each.dbtr_acct, each.cdtr_acct)]
             self._move(
-                *sides, each.IntrBkSttlmAmt.Ccy, each.IntrBkSttlmAmt.value, each.PmtId.EndToEndId, each.PmtId.UETR
+                *sides,
+                each.intr_bk_sttlm_amt.ccy,
+                each.intr_bk_sttlm_amt.value,
+                each.pmt_id.end_to_end_id,
+                each.pmt_id.uetr,
             )
 
     def _move(self, debtor: str, creditor: str, currency: str, amount: Decimal, reference: str, uetr: str) -> None:
@@ -137,11 +145,8 @@ class LittleBank:
 
 
 def _number(account: Any) -> str:
-    """The number of an account of a message: the classes of its two kinds call it differently."""
-    of = getattr(account, "Id", None) or account.id
-    other = getattr(of, "Othr", None) or getattr(of, "othr", None)
-    iban = getattr(of, "IBAN", None) or getattr(of, "iban", None)
-    return str(iban or getattr(other, "Id", None) or other.id)
+    """The number of an account of a message."""
+    return str(account.id.iban or account.id.othr.id)
 
 
 def _statement(number: int, key: Key, account: Account, *, version: int, together: bool, uetr_only: bool) -> str:

@@ -28,7 +28,7 @@ from vuka.bankfiles.model import (
 from vuka.bankfiles.xml_files import parse_xml
 from vuka.money import AmountError, format_amount, parse_decimal
 
-ENTRIES_MAX: Final = 50_000
+ENTRIES_MAX: Final = 20_000
 
 _ROOT: Final = re.compile(r"\{(urn:iso:std:iso:20022:tech:xsd:([a-z]{4}\.\d{3}\.\d{3}\.\d{2}))\}Document")
 _BOOKED: Final = "BOOK"

@@ -50,7 +50,7 @@ from vuka.bankfiles.model import (
 )
 from vuka.money import AmountError, parse_decimal
 
-ROWS_MAX: Final = 50_000
+ROWS_MAX: Final = 20_000
 
 REQUIRED: Final = ("settlement_id", "currency", "amount")
 NAMING: Final = ("participant", "bank_account", "account_id")
@@ -88,8 +88,15 @@ def read_statement_csv(content: bytes) -> Statement:
         raise BankFileError(f"is not CSV: {error}") from None
     if not rows:
         raise BankFileError("holds nothing")
-    is_portal = rows[0][1][0].lower() == _PORTAL_FIRST
+    names = _column_names(rows[0][1])
+    is_own = all(each in names for each in REQUIRED)
+    is_portal = not is_own and rows[0][1][0].lower() == _PORTAL_FIRST
     return _PortalReader().read(rows) if is_portal else _OwnReader().read(rows)
+
+
+def _column_names(cells: Sequence[str]) -> list[str]:
+    """A header's names as they are compared: ``Settlement ID`` is ``settlement_id``."""
+    return [each.lower().replace(" ", "_") for each in cells]
 
 
 class _Reader:
@@ -129,8 +136,7 @@ class _OwnReader(_Reader):
 
     def read(self, rows: Sequence[_Row]) -> Statement:
         """Reads every row below the header."""
-        _, header = rows[0]
-        names = [each.lower().replace(" ", "_") for each in header]
+        names = _column_names(rows[0][1])
         missing = [each for each in REQUIRED if each not in names]
         if missing:
             raise BankFileError(f"has no column {', '.join(missing)}: its first row must name {', '.join(COLUMNS)}")

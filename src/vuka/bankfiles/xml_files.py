@@ -14,7 +14,7 @@ from defusedxml.ElementTree import DefusedXMLParser
 
 from vuka.bankfiles.model import BankFileError
 
-ELEMENTS_MAX: Final = 500_000
+ELEMENTS_MAX: Final = 200_000
 DEPTH_MAX: Final = 64
 
 
