@@ -240,6 +240,8 @@ class _Checker:
         self._seen: dict[_Holder, _Seen] = {}
         self._others: dict[int, SettlementTransfers | None] = {}
         self._other_ids: set[int] = set()
+        self._absent: set[_Holder] = set()
+        """Whose accounts the statement ought to show, and does not."""
         self._by_reference = {each.reference: each for each in of.transfers}
         self._by_uetr = {each.uetr: each.reference for each in of.transfers}
         self._settled_by = {_Holder(name, currency): number for number, (name, currency, _) in of.accounts.items()}
@@ -248,6 +250,9 @@ class _Checker:
         """Finds everything that there is to find."""
         self._check_settlement()
         self._check_files()
+        if any(each.code in _OVER for each in self._findings):
+            return
+        self._find_faults()
         self._read_accounts()
         if self._is_of_this_settlement():
             self._check_transfers()
@@ -315,6 +320,9 @@ class _Checker:
             if file.digest in digests:
                 self._find("STATEMENT_KNOWN", "It is given twice.", place=file.name)
             digests.add(file.digest)
+
+    def _find_faults(self) -> None:
+        for file in self._files:
             for fault in file.statement.faults:
                 self._find_fault(file, fault)
 
@@ -458,7 +466,7 @@ class _Checker:
         """Whether the statement tells of this settlement at all."""
         if any(seen.ours for seen in self._seen.values()) or not (self._of.transfers or self._other_ids):
             return True
-        has_faults = any(each.code not in _ABOUT_THE_WHOLE and each.severity == ERROR for each in self._findings)
+        has_faults = any(each.severity == ERROR for each in self._findings)
         if has_faults and not self._other_ids:
             # What was meant for it may be what could not be read.
             return True
@@ -477,19 +485,18 @@ class _Checker:
         for holder, seen in self._seen.items():
             if seen.ours:
                 self._check_holder(holder, seen, confirmed, contradicted)
-        absent: set[_Holder] = set()
         for transfer in self._of.transfers:
             if transfer.reference in confirmed | contradicted:
                 continue
             sides = [_Holder(name, transfer.currency) for name in (transfer.debtor, transfer.creditor)]
             shown = next((each for each in sides if each in self._seen and each.name != HUB), None)
             if shown is None and not any(each in self._seen for each in sides):
-                absent |= {each for each in sides if each.name != HUB}
+                self._absent |= {each for each in sides if each.name != HUB}
                 continue
             holder = shown or next(each for each in sides if each.name != HUB)
             message = f"The statement does not show transfer {transfer.reference} of {holder.name}."
             self._find("TRANSFER_MISSING", message, holder, expected=transfer.effect_on(holder.name))
-        for holder in sorted(absent):
+        for holder in sorted(self._absent):
             message = f"The statement does not show the account of {holder.name}, which is in the settlement."
             self._find("ACCOUNT_MISSING", message, holder, expected=self._effect(holder))
         self._check_sums()
@@ -508,9 +515,9 @@ class _Checker:
         if any(transfer is None for _, transfer in seen.ours):
             expected, found = sum(mine.values()), sum(entry.amount for entry, _ in seen.ours)
             if expected == found:
-                confirmed |= mine.keys()
+                confirmed.update(mine)
                 return
-            contradicted |= mine.keys()
+            contradicted.update(mine)
             message = f"The bank moved another amount on the account of {holder.name} than the settlement asks for."
             self._find("AMOUNT_MISMATCH", message, holder, place=seen.place, expected=expected, found=found)
             return
@@ -555,15 +562,19 @@ class _Checker:
                 self._find("TRANSFERS_SUM_NOT_ZERO", message, holder, expected=expected, found=found)
 
     def _check_other_accounts(self) -> None:
-        """Accounts that the settlement does not have, and bookings on those it has that are of something else."""
+        """Accounts that the settlement does not have, and bookings on those it has that are of something else.
+
+        A bank's statement may show accounts of participants that had nothing to settle: nothing is to say of them.
+        """
         extra: dict[str, list[str]] = defaultdict(list)
         for holder, seen in self._seen.items():
             if holder.name == HUB:
                 continue
             if holder not in self._settled_by:
                 moved = sum(entry.amount for entry, _ in seen.ours)
-                if not moved:
+                if not moved and seen.ours:
                     extra[holder.currency].append(holder.name)
+                if not moved:
                     continue
                 message = f"{holder.name} has no part in the settlement in {holder.currency}, but money was moved."
                 self._find("ACCOUNT_EXTRA", message, holder, place=seen.place, found=moved)
@@ -593,7 +604,8 @@ class _Checker:
         ledger = self._lookup(liquidity.values())
         lacking: dict[str, list[str]] = defaultdict(list)
         for holder, account in liquidity.items():
-            if holder not in self._seen or self._seen[holder].closing is None:
+            shows_balance = holder in self._seen and self._seen[holder].closing is not None
+            if not shows_balance and holder not in self._absent:
                 lacking[holder.currency].append(holder.name)
             self._movements += self._plan(holder, ledger[account.ledger_account_id])
         for currency, names in lacking.items():
@@ -689,8 +701,8 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMES_MAX]) + more
 
 
-_ABOUT_THE_WHOLE: Final = frozenset(("SETTLEMENT_ABORTED", "SETTLEMENT_SETTLED", "STATEMENT_KNOWN"))
-"""Errors that do not mean that anything could not be read."""
+_OVER: Final = frozenset(("SETTLEMENT_ABORTED", "SETTLEMENT_SETTLED", "STATEMENT_KNOWN"))
+"""Where nothing else matters."""
 
 
 # --- processing ---------------------------------------------------------------------------------------------------
