@@ -7,6 +7,7 @@ are in ``tests/api``; here it is that none is missing.
 
 from __future__ import annotations
 
+import base64
 import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -37,7 +38,9 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group(
 
 LEDGER, LOOKUP, ORACLE = "central-ledger-admin.json", "als-admin.yaml", "oracle-1.0.yaml"
 SETTLEMENT = "settlement-2.0.json"
-UNDER: Final = {LEDGER: "", LOOKUP: "", ORACLE: "/oracle", SETTLEMENT: "/v2"}
+OWN = "own"
+"""What the hub has beyond the files."""
+UNDER: Final = {LEDGER: "", LOOKUP: "", ORACLE: "/oracle", SETTLEMENT: "/v2", OWN: ""}
 """Where an API lies on the listener."""
 
 ACCEPT: Final = {"accept": "application/json"}
@@ -415,6 +418,93 @@ for method in ("GET", "PUT"):
     for template in ("/settlements/{sid}/participants/{pid}", "/settlements/{sid}/participants/{pid}/accounts/{aid}"):
         _of_a_settlement(method, template)
 
+# --- bank files ------------------------------------------------------------------------------------------------------
+
+ACCOUNTS: Final = "/participants/{name}/bankAccounts"
+STATEMENTS: Final = "/v2/settlements/{id}/statements"
+
+
+async def _banked(desk: Desk, name: str) -> str:
+    """The path of a participant's bank account in USD."""
+    path = f"/participants/{name}/bankAccounts/USD"
+    account = {"account": f"1-{name}", "scheme": "OTHER", "name": name}
+    answer = await desk.ask("PUT", path, account)
+    assert answer.status_code == 200, answer.text
+    return path
+
+
+async def _settled_at_the_bank(desk: Desk) -> tuple[str, dict[str, Any]]:
+    """A settlement, and the body with its bank's statement."""
+    path, made = await _settled(desk)
+    names = {
+        account["id"]: each["name"]
+        for each in (await desk.ask("GET", "/participants")).json()
+        for account in each["accounts"]
+    }
+    rows = ["settlement_id,participant,currency,amount,balance"]
+    for each in made["participants"]:
+        (account,) = each["accounts"]
+        owed = int(account["netSettlementAmount"]["amount"])
+        rows.append(f"{made['id']},{names[account['id']]},USD,{-owed},{100 - owed}")
+    content = base64.b64encode("\n".join(rows).encode()).decode()
+    return path, {"files": [{"name": "statement.csv", "content": content}]}
+
+
+@succeeds(OWN, "PUT", ACCOUNTS + "/{currency}", 200)
+async def put_bank_account(desk: Desk) -> httpx.Response:
+    path = await _banked(desk, await desk.participant())
+    return await desk.ask("PUT", path, {"account": "GB29 NWBK 6016 1331 9268 19", "name": "Bank", "bic": "NWBKGB2L"})
+
+
+@succeeds(OWN, "GET", ACCOUNTS + "/{currency}", 200)
+async def get_bank_account(desk: Desk) -> httpx.Response:
+    return await desk.ask("GET", await _banked(desk, await desk.participant()))
+
+
+@succeeds(OWN, "GET", ACCOUNTS, 200)
+async def get_bank_accounts(desk: Desk) -> httpx.Response:
+    path = await _banked(desk, await desk.participant())
+    return await desk.ask("GET", path.removesuffix("/USD"))
+
+
+@succeeds(OWN, "DELETE", ACCOUNTS + "/{currency}", 204)
+async def delete_bank_account(desk: Desk) -> httpx.Response:
+    return await desk.ask("DELETE", await _banked(desk, await desk.participant()))
+
+
+@succeeds(OWN, "GET", "/v2/settlements/{id}/instructions", 200)
+async def get_instructions(desk: Desk) -> httpx.Response:
+    return await desk.ask("GET", f"{(await _settled(desk))[0]}/instructions")
+
+
+@succeeds(OWN, "POST", STATEMENTS + "/check", 200)
+async def post_statement_check(desk: Desk) -> httpx.Response:
+    path, body = await _settled_at_the_bank(desk)
+    return await desk.ask("POST", f"{path}/statements/check", body)
+
+
+@succeeds(OWN, "POST", STATEMENTS, 201)
+async def post_statement(desk: Desk) -> httpx.Response:
+    path, body = await _settled_at_the_bank(desk)
+    return await desk.ask("POST", f"{path}/statements", body)
+
+
+def _of_a_statement(rest: str) -> None:
+    """What can be asked once a statement is processed."""
+
+    async def success(desk: Desk) -> httpx.Response:
+        path, body = await _settled_at_the_bank(desk)
+        made = await desk.ask("POST", f"{path}/statements", body)
+        assert made.status_code == 201, made.text
+        number = str(made.json()["statementId"])
+        return await desk.ask("GET", f"{path}/statements{rest.format(statement=number, file=1)}")
+
+    succeeds(OWN, "GET", STATEMENTS + rest, 200)(success)
+
+
+for rest in ("", "/{statement}", "/{statement}/files/{file}"):
+    _of_a_statement(rest)
+
 ELSEWHERE: Final[dict[Operation, str]] = {(ORACLE, "GET", "/metrics"): "one process has one page of metrics: /metrics"}
 """What the files have and this listener answers under another path."""
 
@@ -434,7 +524,7 @@ NEVER_ANSWERED: Final = {
 def documented() -> dict[Operation, list[str]]:
     """Every operation of the files, with the statuses that it documents."""
     found: dict[Operation, list[str]] = {}
-    for name in UNDER:
+    for name in UNDER.keys() - {OWN}:
         path = SPECS / name
         if not path.exists():
             pytest.skip(f"no OpenAPI files: set VUKA_SPECS to a directory that holds {name}")
@@ -504,10 +594,10 @@ def refused(answer: httpx.Response) -> tuple[int, str]:
 def path_of(api: str, template: str) -> str:
     """A path of that template, of things that are not there."""
     path = template.replace("{name}", "nobody").replace("{id}", "999999").replace("{ID}", "999999")
-    for name in ("{sid}", "{pid}", "{aid}"):
+    for name in ("{sid}", "{pid}", "{aid}", "{statement}", "{file}"):
         path = path.replace(name, "999999")
     path = path.replace("{transferId}", "b51ec534-ee48-4575-b6a9-ead2955b8069").replace("{SubId}", "HOME")
-    return UNDER[api] + path.replace("{Type}", "NOTYPE")
+    return UNDER[api] + path.replace("{Type}", "NOTYPE").replace("{currency}", "USD")
 
 
 async def _of_what_is_wrong(desk: Desk, api: str, method: str, template: str) -> None:

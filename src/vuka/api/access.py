@@ -68,6 +68,17 @@ NEEDED_ROLES: Final[Mapping[str, Mapping[str, Role | None]]] = {
     "/v2/settlements/{id}/finalise": {"POST": Role.FINANCE},
     "/v2/settlements/{sid}/participants/{pid}": {"GET": Role.READ, "PUT": Role.FINANCE},
     "/v2/settlements/{sid}/participants/{pid}/accounts/{aid}": {"GET": Role.READ, "PUT": Role.FINANCE},
+    "/participants/{name}/bankAccounts": _READ,
+    "/participants/{name}/bankAccounts/{currency}": {
+        "GET": Role.READ,
+        "PUT": Role.FINANCE,
+        "DELETE": Role.FINANCE,
+    },
+    "/v2/settlements/{id}/instructions": _READ,
+    "/v2/settlements/{id}/statements": {"GET": Role.READ, "POST": Role.FINANCE},
+    "/v2/settlements/{id}/statements/check": {"POST": Role.FINANCE},
+    "/v2/settlements/{id}/statements/{statement:int}": _READ,
+    "/v2/settlements/{id}/statements/{statement:int}/files/{file:int}": _READ,
     "/transactions/{id}": _READ,
     "/transfers/{transferId}": _READ,
     # Who serves which party: by the oracles that the hub asks, and by its own.
