@@ -10,6 +10,7 @@ from vuka import __version__
 from vuka.cli import (
     access,
     audit,
+    bank_files,
     bench,
     books,
     config,
@@ -78,6 +79,11 @@ app.add_typer(model.app, name="model")
 app.add_typer(model.types, name="account-type")
 app.add_typer(settlement.windows, name="window")
 app.add_typer(settlement.app, name="settlement")
+settlement.app.command("export")(bank_files.export)
+settlement.app.command("check-statement")(bank_files.check_statement)
+settlement.app.command("import-statement")(bank_files.import_statement)
+settlement.app.command("statements")(bank_files.statements)
+app.add_typer(bank_files.app, name="bank-account")
 app.add_typer(fees.app, name="fees")
 app.add_typer(books.app, name="books")
 app.command("trace")(trace.trace)

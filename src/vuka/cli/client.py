@@ -26,6 +26,7 @@ TOKEN_FILE: Final = "operator.token"  # noqa: S105 - the name of a file
 """Where ``vuka init`` leaves the first operator's token, in the data directory."""
 
 _EXACT: Final = msgspec.json.Decoder(float_hook=Decimal)
+_FILE_NAME: Final = re.compile(r'filename="([^"/\\]+)"')
 _FOUND_NOTHING: Final = re.compile(r"not found|No settlements found")
 
 # What stands before the command's name is read before the command knows it.
@@ -83,6 +84,36 @@ def _value(url: str, answer: httpx.Response, *, exact: bool) -> Any:
     if answer.status_code == httpx.codes.FORBIDDEN:
         fail(f"{_reason(answer)} Ask an admin for it: vuka access grant --operator NAME --role ROLE")
     return fail(_reason(answer))
+
+
+def try_call(
+    url: str, method: str, path: str, body: object, *, refused_with: str, exact: bool = False
+) -> tuple[bool, Any]:
+    """One request that may be refused with more than an error: whether it was done, and the JSON answered.
+
+    ``refused_with`` names the member that such a refusal has. Ends the command where the answer is any other.
+    """
+    answer = _ask(url, method, path, body)
+    if answer.status_code == httpx.codes.BAD_REQUEST and _has(answer, refused_with):
+        return False, _EXACT.decode(answer.content) if exact else answer.json()
+    return True, _value(url, answer, exact=exact)
+
+
+def _has(answer: httpx.Response, name: str) -> bool:
+    try:
+        found = answer.json()
+    except ValueError:
+        return False
+    return isinstance(found, dict) and name in found
+
+
+def download(url: str, path: str) -> tuple[str, bytes]:
+    """A file: its name, and its bytes. Ends the command as `call` does."""
+    answer = _ask(url, "GET", path)
+    if not answer.is_success:
+        _value(url, answer, exact=False)
+    name = _FILE_NAME.search(answer.headers.get("content-disposition", ""))
+    return name[1] if name is not None else "download", answer.content
 
 
 def find(url: str, path: str) -> list[Any]:
@@ -146,7 +177,8 @@ def _reason(answer: httpx.Response) -> str:
         information = answer.json()["errorInformation"]
     except (ValueError, KeyError, TypeError):
         return f"The hub answered {answer.status_code}: {answer.text[:200]}"
-    return f"The hub refused: {information['errorDescription']} (code {information['errorCode']})."
+    details = "".join(f"\n  {each}" for each in answer.json().get("details", ()))
+    return f"The hub refused: {information['errorDescription']} (code {information['errorCode']}).{details}"
 
 
 def environment() -> dict[str, str]:
