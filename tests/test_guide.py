@@ -7,22 +7,24 @@ from pathlib import Path
 import pytest
 from tests import guide
 
-GUIDE = Path(__file__).parent.parent / "docs" / "onboarding.md"
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 @pytest.mark.timeout(300)
-def test_every_command_of_the_operators_guide_prints_what_the_guide_shows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["onboarding.md", "bank-files.md"])
+def test_every_command_of_an_operators_guide_prints_what_the_guide_shows(tmp_path: Path, name: str) -> None:
+    page = DOCS / name
     reader = guide.Reader(tmp_path)
     results: list[tuple[guide.Step, str]] = []
     try:
-        for step in guide.steps(GUIDE):
+        for step in guide.steps(page):
             results.append((step, reader.run(step.command)))
     finally:
         reader.close()
     if guide.is_to_be_written():
-        guide.write(GUIDE, results)
+        guide.write(page, results)
     for step, output in results:
-        assert guide.shape(output) == guide.shape(step.output), f"{GUIDE.name}:{step.line}: {step.command}"
+        assert guide.shape(output) == guide.shape(step.output), f"{name}:{step.line}: {step.command}"
 
 
 def test_a_page_is_read_command_by_command(tmp_path: Path) -> None:

@@ -188,15 +188,15 @@ def import_statement(
     is_done, answer = try_call(url, "POST", path, body, refused_with="findings", exact=not as_json)
     if as_json:
         print_json(answer)
-    else:
-        _print_check(answer)
+        if not is_done:
+            fail(answer["details"][0])
+        return
     if not is_done:
-        if not as_json:
-            _say_how_to_go_on(number, files, answer)
+        _print_findings(answer)
+        _say_how_to_go_on(number, files, answer)
         fail(answer["details"][0])
-    if not as_json:
-        said = f"Settlement {number} is SETTLED by statement {answer['statementId']}."
-        console.print(said, highlight=False)
+    _print_check(answer)
+    console.print(f"Settlement {number} is SETTLED by statement {answer['statementId']}.", highlight=False)
 
 
 def statements(
@@ -224,8 +224,7 @@ def statements(
         files = ", ".join(file["name"] for file in each["files"])
         said = f"Statement {each['id']} of {each['createdDate']} by {each['createdBy']}: {files}"
         console.print(said, highlight=False, markup=False)
-        for finding in each["findings"]:
-            _print_finding(finding)
+        _print_findings(each)
         _print_movements(each["movements"])
     if not found:
         console.print(f"Settlement {number} was not finalised by a statement.", highlight=False)
@@ -254,8 +253,7 @@ def _body(files: list[Path]) -> dict[str, Any]:
 
 
 def _print_check(check: dict[str, Any]) -> None:
-    for each in check["findings"]:
-        _print_finding(each)
+    _print_findings(check)
     if check["movements"]:
         _print_movements(check["movements"])
     if check["balances"]:
@@ -272,12 +270,19 @@ def _print_check(check: dict[str, Any]) -> None:
         print_table("Liquidity", ("participant", "currency", "before>", "after>", ""), rows)
 
 
+def _print_findings(of: dict[str, Any]) -> None:
+    for each in of["findings"]:
+        _print_finding(each)
+
+
 def _print_finding(finding: dict[str, Any]) -> None:
     whose = " ".join(finding[each] for each in ("participant", "currency") if each in finding)
     head = "  ".join(filter(None, [finding["severity"], finding["code"], whose, finding.get("place", "")]))
     told = ", ".join(f"{each} {finding[each]}" for each in ("expected", "found") if each in finding)
-    console.print(head, style="red" if finding["severity"] == "ERROR" else "yellow", highlight=False, markup=False)
-    console.print(f"  {finding['message']}{f' ({told})' if told else ''}", highlight=False, markup=False)
+    style = "red" if finding["severity"] == "ERROR" else "yellow"
+    console.print(head, style=style, highlight=False, markup=False, soft_wrap=True)
+    said = f"  {finding['message']}{f' ({told})' if told else ''}"
+    console.print(said, highlight=False, markup=False, soft_wrap=True)
 
 
 def _print_movements(movements: list[dict[str, Any]]) -> None:
