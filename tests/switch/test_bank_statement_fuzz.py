@@ -14,6 +14,7 @@ from tests.switch.test_bank_statements import NAMES, new_scheme, pay_round
 
 from vuka.bankfiles.model import BankFileError
 from vuka.money import parse_decimal
+from vuka.store import Tx
 from vuka.switch.audit import audit
 from vuka.switch.bank_statements import ACCEPTABLE, Check, ImportStatement, process
 
@@ -45,12 +46,12 @@ def tried(scheme: Banking, content: bytes) -> str:
     command = ImportStatement(settlement_id=1, files=files, accepted=frozenset(ACCEPTABLE), digest=digest)
     ended = ""
     with contextlib.suppress(_UndoneError), scheme.hub.work() as work:
-        changes = work.tx.query("SELECT total_changes()")
+        before = _snapshot(work.tx)
         (outcome,) = process(work, [command])
         check = outcome.value
         assert isinstance(check, Check)
         if check.refusal is not None:
-            assert work.tx.query("SELECT total_changes()") == changes
+            assert _snapshot(work.tx) == before
             ended = "refused"
         else:
             assert not check.has_errors
@@ -60,6 +61,19 @@ def tried(scheme: Banking, content: bytes) -> str:
         raise _UndoneError
     assert scheme.state(1) == "PENDING_SETTLEMENT"
     return ended
+
+
+def _snapshot(tx: Tx) -> list[object]:
+    """What a statement would change: whatever it writes is in one of these."""
+    return [
+        tx.query("SELECT settlement_id, state, changed_ms FROM settlement ORDER BY settlement_id"),
+        *(
+            tx.query(f"SELECT COUNT(*) FROM {table}")
+            for table in ("transfer", "funds_movement", "settlement_change", "bank_statement", "ledger_transfer")
+        ),
+        tx.query("SELECT account_id, is_active, changed_ms FROM account ORDER BY account_id"),
+        tx.query("SELECT account_id, value, is_active FROM participant_limit ORDER BY account_id, value"),
+    ]
 
 
 @functools.cache

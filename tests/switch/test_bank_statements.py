@@ -26,6 +26,7 @@ from vuka.switch.bank_statements import (
 from vuka.switch.directory import POSITION, SETTLEMENT
 from vuka.switch.fees import SetFeeRules
 from vuka.switch.participants import SetParticipantActive
+from vuka.switch.settlements import take_to_finalise
 
 A, B, C = "alpha", "bravo", "charlie"
 NAMES = (A, B, C)
@@ -422,6 +423,14 @@ def test_of_two_that_process_at_once_one_wins(scheme: Banking, carried: int) -> 
     assert isinstance(second, Check)
     assert (first.statement_id, first.refusal, codes(second)) == (1, None, ["SETTLEMENT_SETTLED"])
     assert scheme.liquidity(*NAMES) == ("-1950", "-2020", "-2030")
+
+
+def test_a_settlement_is_taken_to_be_finalised_by_one(scheme: Banking, carried: int) -> None:
+    with scheme.hub.work() as work:
+        assert take_to_finalise(work, carried)
+    scheme.finalise(carried)
+    with scheme.hub.work() as work:
+        assert not take_to_finalise(work, carried)
 
 
 def test_the_statement_is_kept_with_its_findings_and_its_files(scheme: Banking, settlement: int) -> None:

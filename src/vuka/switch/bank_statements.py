@@ -209,6 +209,13 @@ class _Holder(msgspec.Struct, frozen=True, order=True):
     currency: str
 
 
+class _Other(msgspec.Struct, frozen=True):
+    """Another settlement, of which a statement has bookings."""
+
+    state: str
+    references: frozenset[Reference]
+
+
 class _Seen(msgspec.Struct):
     """What the files say of one holder's account."""
 
@@ -238,12 +245,15 @@ class _Checker:
         self._movements: list[PlannedMovement] = []
         self._balances: list[PlannedBalance] = []
         self._seen: dict[_Holder, _Seen] = {}
-        self._others: dict[int, SettlementTransfers | None] = {}
-        self._other_ids: set[int] = set()
+        self._others: dict[int, _Other | None] = {}
         self._absent: set[_Holder] = set()
         """Whose accounts the statement ought to show, and does not."""
         self._by_reference = {each.reference: each for each in of.transfers}
         self._by_uetr = {each.uetr: each.reference for each in of.transfers}
+        self._transfers_of: dict[_Holder, list[Transfer]] = defaultdict(list)
+        for each in of.transfers:
+            for name in (each.debtor, each.creditor):
+                self._transfers_of[_Holder(name, each.currency)].append(each)
         self._settled_by = {_Holder(name, currency): number for number, (name, currency, _) in of.accounts.items()}
 
     def run(self) -> None:
@@ -449,28 +459,33 @@ class _Checker:
 
     def _read_other(self, seen: _Seen, entry: Entry, settlement_id: int | None, reference: Reference | None) -> None:
         """A booking that is not of this settlement; the balance has it all the same."""
-        if settlement_id is not None:
-            self._other_ids.add(settlement_id)
-            if settlement_id not in self._others:
-                self._others[settlement_id] = settlement_transfers(self._tx, self._directory, settlement_id)
-            other = self._others[settlement_id]
-            if other is not None and other.state == settlements.SETTLED:
-                return
-            is_known = other is not None and (reference is None or reference in {t.reference for t in other.transfers})
-            if other is not None and other.state != settlements.ABORTED and is_known:
-                seen.later += entry.amount
-                return
-        seen.unrelated.append(entry)
+        other = self._other(settlement_id) if settlement_id is not None else None
+        if other is None or other.state == settlements.ABORTED:
+            seen.unrelated.append(entry)
+        elif other.state == settlements.SETTLED:
+            # It is recorded, and in what the hub expects.
+            return
+        elif reference is None or reference in other.references:
+            seen.later += entry.amount
+        else:
+            seen.unrelated.append(entry)
+
+    def _other(self, settlement_id: int) -> _Other | None:
+        if settlement_id not in self._others:
+            found = settlement_transfers(self._tx, self._directory, settlement_id)
+            references = frozenset(each.reference for each in found.transfers) if found is not None else frozenset()
+            self._others[settlement_id] = _Other(found.state, references) if found is not None else None
+        return self._others[settlement_id]
 
     def _is_of_this_settlement(self) -> bool:
         """Whether the statement tells of this settlement at all."""
-        if any(seen.ours for seen in self._seen.values()) or not (self._of.transfers or self._other_ids):
+        if any(seen.ours for seen in self._seen.values()) or not (self._of.transfers or self._others):
             return True
         has_faults = any(each.severity == ERROR for each in self._findings)
-        if has_faults and not self._other_ids:
+        if has_faults and not self._others:
             # What was meant for it may be what could not be read.
             return True
-        listed = ", ".join(map(str, sorted(self._other_ids)[:10]))
+        listed = ", ".join(map(str, sorted(self._others)[:NAMES_MAX]))
         message = f"Nothing in the statement is of settlement {self._of.settlement_id}."
         if listed:
             message = f"The statement is of settlement {listed}, and not of {self._of.settlement_id}."
@@ -507,11 +522,7 @@ class _Checker:
         """One account: transfer by transfer where the bank names them, in total where it does not."""
         if holder.name != HUB and holder not in self._settled_by:
             return
-        mine = {
-            each.reference: each.effect_on(holder.name)
-            for each in self._of.transfers
-            if each.currency == holder.currency and each.effect_on(holder.name)
-        }
+        mine = {each.reference: each.effect_on(holder.name) for each in self._transfers_of[holder]}
         if any(transfer is None for _, transfer in seen.ours):
             expected, found = sum(mine.values()), sum(entry.amount for entry, _ in seen.ours)
             if expected == found:
@@ -535,7 +546,7 @@ class _Checker:
 
     def _effect(self, holder: _Holder) -> int:
         """What the settlement brings to a holder's account; negative: takes from it."""
-        return sum(each.effect_on(holder.name) for each in self._of.transfers if each.currency == holder.currency)
+        return sum(each.effect_on(holder.name) for each in self._transfers_of[holder])
 
     def _check_sums(self) -> None:
         """Where the statement shows every participant of a currency, what it says was moved must balance."""
@@ -674,8 +685,7 @@ class _Checker:
                 told.get(each.reference) or told.get(None) or str(each.reference),
                 str(each.reference),
             )
-            for each in self._of.transfers
-            if each.currency == holder.currency and each.effect_on(holder.name)
+            for each in self._transfers_of[holder]
         ]
 
     def _movement(self, holder: _Holder, kind: str, amount: int, reference: str, of: str) -> PlannedMovement:
@@ -719,6 +729,9 @@ def _process(work: Work, command: ImportStatement) -> Outcome:
         return Outcome(error=check)
     refusal = _refusal(check, command)
     if refusal is not None:
+        return Outcome(value=msgspec.structs.replace(check, refusal=refusal), note=f"refused: {refusal}")
+    if not settlements.take_to_finalise(work, command.settlement_id):
+        refusal = "Another operator finalised the settlement at the same time. Nothing was changed."
         return Outcome(value=msgspec.structs.replace(check, refusal=refusal), note=f"refused: {refusal}")
     statement_id = _insert(work, command, check)
     reason = f"Bank statement {statement_id}"

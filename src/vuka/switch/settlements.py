@@ -488,6 +488,15 @@ def _finalise(work: Work, command: FinaliseSettlement) -> Outcome:
     return Outcome(value=value, note=f"settlement {settlement.settlement_id} finalised")
 
 
+def take_to_finalise(work: Work, settlement_id: int) -> bool:
+    """Whether this transaction is the one to finalise a settlement: no other can until it ends."""
+    touched = work.tx.run(
+        "UPDATE settlement SET changed_ms = ? WHERE settlement_id = ? AND state NOT IN (?, ?)",
+        (work.now_ms, settlement_id, ABORTED, SETTLED),
+    )
+    return touched == 1
+
+
 def lead_to_end(
     work: Work, settlement_id: int, reason: str, references: Mapping[tuple[str, str], str], by: str
 ) -> None:
