@@ -107,12 +107,13 @@ def test_a_row_with_fewer_cells_lacks_what_it_lacks() -> None:
         (f"{HEADER},amount\n".encode(), "has the column amount twice"),
         (f"{HEADER}\n1,alpha,USD,1,1,,7\n".encode(), "has more cells in row 2 than in its header"),
         (b"\xff\xfea\x00", "is not text in UTF-8"),
+        (f"{HEADER}\n1,alpha,USD,1,1,\x00\n".encode(), "is not text: it holds a zero byte"),
         ("settlement_id,participant,currency,amount\n1,café,USD,1".encode("latin-1"), "is not text in UTF-8"),
         (f'{HEADER}\n1,"alpha,USD,1,1,'.encode(), "is not CSV"),
         (f"{HEADER}\n{'x' * 140_000},alpha\n".encode(), "is not CSV"),
         (f"{HEADER}\n".encode() + b"1,a,USD,1,1,\n" * 20_001, "has more than 20,000 rows"),
     ],
-    ids=["empty", "blank", "other", "nobody", "twice", "cells", "utf-16", "latin-1", "quote", "field", "rows"],
+    ids=["empty", "blank", "other", "nobody", "twice", "cells", "utf-16", "zero", "latin-1", "quote", "field", "rows"],
 )
 def test_what_is_no_statement_is_refused_and_says_why(content: bytes, why: str) -> None:
     with pytest.raises(BankFileError) as refused:

@@ -557,6 +557,42 @@ def test_account_missing(scheme: Banking, settlement: int) -> None:
     assert [(each.code, each.participant, each.expected) for each in findings] == [("ACCOUNT_MISSING", C, "30")]
 
 
+def test_what_several_transfers_come_to_on_the_schemes_account_confirms_none_of_them(
+    scheme: Banking, settlement: int
+) -> None:
+    content = b"settlement_id,participant,currency,amount,balance\n1,Hub,USD,0,0\n"
+    findings = scheme.check_file(settlement, content).findings
+    assert [(each.code, each.participant) for each in findings if each.severity == ERROR] == [
+        ("TRANSFER_MISSING", A),
+        ("TRANSFER_MISSING", B),
+        ("TRANSFER_MISSING", C),
+    ]
+
+
+def test_what_pairs_paid_each_other_is_told_in_total_by_both_of_them(scheme: Banking) -> None:
+    scheme.add_model("GROSSMODEL", "DEFERRED", "GROSS", "BILATERAL")
+    pay_round(scheme)
+    settlement = scheme.create(scheme.close(), model="GROSSMODEL")
+    assert scheme.found(settlement, report()) == []
+    findings = scheme.check_file(settlement, report(bravo="")).findings
+    assert [(each.code, each.participant, each.expected) for each in findings] == [("ACCOUNT_MISSING", B, "20")]
+    scheme.bring(settlement, report())
+    assert scheme.liquidity(*NAMES) == ("-1950", "-2020", "-2030")
+
+
+def test_who_had_nothing_and_has_nothing_is_as_it_was(scheme: Banking) -> None:
+    scheme.hub.onboard("delta", "USD", cap="10")
+    scheme.pay(A, "delta", "5 USD")
+    scheme.pay("delta", B, "5 USD")
+    settlement = scheme.create(scheme.close())
+    rows = (
+        b"settlement_id,participant,currency,amount,balance\n1,alpha,USD,-5,1995\n1,bravo,USD,5,2005\n1,delta,USD,0,0\n"
+    )
+    assert scheme.found(settlement, rows) == []
+    scheme.bring(settlement, rows)
+    assert scheme.hub.directory.participants[FspId("delta")].accounts[Currency("USD"), POSITION].is_active
+
+
 def test_transfer_missing(scheme: Banking, carried: int) -> None:
     scheme.bank.accounts[scheme.account(C)].bookings.clear()
     content = scheme.bank.camt053(*(scheme.account(name) for name in NAMES))

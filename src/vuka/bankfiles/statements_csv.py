@@ -74,6 +74,8 @@ def read_statement_csv(content: bytes) -> Statement:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise BankFileError("is not text in UTF-8") from None
+    if "\x00" in text:
+        raise BankFileError("is not text: it holds a zero byte")
     first = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = max(_DELIMITERS, key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)

@@ -248,7 +248,9 @@ def _body(files: list[Path]) -> dict[str, Any]:
             content = path.read_bytes()
         except OSError as error:
             fail(f"{path} can't be read: {error.strerror}.")
-        body.append({"name": path.name, "content": base64.b64encode(content).decode()})
+        # A name that is no text, as file systems allow, can't be sent.
+        name = path.name.encode(errors="replace").decode()
+        body.append({"name": name, "content": base64.b64encode(content).decode()})
     return {"files": body}
 
 

@@ -230,6 +230,14 @@ class _Seen(msgspec.Struct):
     """What bookings of settlements that are still to be finalised have moved."""
 
 
+class _Told(msgspec.Struct):
+    """What a statement has told, right or wrong: it needs no finding that it did not."""
+
+    transfers: set[Reference] = set()
+    totals: set[_Holder] = set()
+    """Whose account it tells in total, and right. What several transfers come to proves nothing of the other sides."""
+
+
 class _Checker:
     """One statement against one settlement."""
 
@@ -241,6 +249,7 @@ class _Checker:
         self._directory = directory
         self._of = of
         self._files = files
+        self._digests = [each.digest for each in files]
         self._findings: list[Finding] = []
         self._movements: list[PlannedMovement] = []
         self._balances: list[PlannedBalance] = []
@@ -279,7 +288,7 @@ class _Checker:
         movements = () if stopped else tuple(self._movements)
         balances = () if stopped else tuple(self._balances)
         settlement_id = self._of.settlement_id
-        shown = (settlement_id, [each.digest for each in self._files], findings, movements, balances)
+        shown = (settlement_id, self._digests, findings, movements, balances)
         digest = hashlib.sha256(msgspec.json.encode(shown)).hexdigest()
         return Check(settlement_id, digest, findings, movements, balances)
 
@@ -307,7 +316,7 @@ class _Checker:
             self._find("SETTLEMENT_SETTLED", f"Settlement {number} is SETTLED already.")
             return
         for name, currency, account_state in self._of.accounts.values():
-            if account_state == settlements.SETTLED:
+            if account_state == settlements.SETTLED and name != HUB:
                 self._find(
                     "ACCOUNT_ALREADY_SETTLED",
                     f"The account of {name} in {currency} was led to SETTLED before: see that its funds were not"
@@ -323,13 +332,13 @@ class _Checker:
             )
         )
         digests: set[bytes] = set()
-        for file in self._files:
-            if file.digest in known:
-                message = f"It was processed already, as statement {known[file.digest]}."
+        for file, digest in zip(self._files, self._digests, strict=True):
+            if digest in known:
+                message = f"It was processed already, as statement {known[digest]}."
                 self._find("STATEMENT_KNOWN", message, place=file.name)
-            if file.digest in digests:
+            if digest in digests:
                 self._find("STATEMENT_KNOWN", "It is given twice.", place=file.name)
-            digests.add(file.digest)
+            digests.add(digest)
 
     def _find_faults(self) -> None:
         for file in self._files:
@@ -495,30 +504,34 @@ class _Checker:
     # --- what was moved -----------------------------------------------------------------------------------------
 
     def _check_transfers(self) -> None:
-        confirmed: set[Reference] = set()
-        contradicted: set[Reference] = set()
+        told = _Told()
         for holder, seen in self._seen.items():
             if seen.ours:
-                self._check_holder(holder, seen, confirmed, contradicted)
+                self._check_holder(holder, seen, told)
         for transfer in self._of.transfers:
-            if transfer.reference in confirmed | contradicted:
-                continue
-            sides = [_Holder(name, transfer.currency) for name in (transfer.debtor, transfer.creditor)]
-            shown = next((each for each in sides if each in self._seen and each.name != HUB), None)
-            if shown is None and not any(each in self._seen for each in sides):
-                self._absent |= {each for each in sides if each.name != HUB}
-                continue
-            holder = shown or next(each for each in sides if each.name != HUB)
-            message = f"The statement does not show transfer {transfer.reference} of {holder.name}."
-            self._find("TRANSFER_MISSING", message, holder, expected=transfer.effect_on(holder.name))
+            if transfer.reference not in told.transfers:
+                self._check_untold(transfer, told)
         for holder in sorted(self._absent):
             message = f"The statement does not show the account of {holder.name}, which is in the settlement."
             self._find("ACCOUNT_MISSING", message, holder, expected=self._effect(holder))
         self._check_sums()
 
-    def _check_holder(
-        self, holder: _Holder, seen: _Seen, confirmed: set[Reference], contradicted: set[Reference]
-    ) -> None:
+    def _check_untold(self, transfer: Transfer, told: _Told) -> None:
+        """A transfer that no entry names: the totals of its participants must stand for it."""
+        scheme = _Holder(HUB, transfer.currency)
+        sides = [_Holder(name, transfer.currency) for name in (transfer.debtor, transfer.creditor)]
+        untold = [each for each in sides if each != scheme and each not in told.totals]
+        if not untold:
+            return
+        shown = [each for each in untold if each in self._seen]
+        if not shown and (scheme not in sides or scheme not in self._seen):
+            self._absent.update(untold)
+            return
+        holder = (shown or untold)[0]
+        message = f"The statement does not show transfer {transfer.reference} of {holder.name}."
+        self._find("TRANSFER_MISSING", message, holder, expected=transfer.effect_on(holder.name))
+
+    def _check_holder(self, holder: _Holder, seen: _Seen, told: _Told) -> None:
         """One account: transfer by transfer where the bank names them, in total where it does not."""
         if holder.name != HUB and holder not in self._settled_by:
             return
@@ -526,9 +539,9 @@ class _Checker:
         if any(transfer is None for _, transfer in seen.ours):
             expected, found = sum(mine.values()), sum(entry.amount for entry, _ in seen.ours)
             if expected == found:
-                confirmed.update(mine)
+                told.totals.add(holder)
                 return
-            contradicted.update(mine)
+            told.transfers.update(mine)
             message = f"The bank moved another amount on the account of {holder.name} than the settlement asks for."
             self._find("AMOUNT_MISMATCH", message, holder, place=seen.place, expected=expected, found=found)
             return
@@ -537,10 +550,9 @@ class _Checker:
             if transfer is not None:
                 moved[transfer.reference] += entry.amount
         for reference, amount in moved.items():
+            told.transfers.add(reference)
             if amount == mine[reference]:
-                confirmed.add(reference)
                 continue
-            contradicted.add(reference)
             message = f"The bank moved another amount on the account of {holder.name} than transfer {reference} is of."
             self._find("AMOUNT_MISMATCH", message, holder, place=seen.place, expected=mine[reference], found=amount)
 
@@ -637,7 +649,9 @@ class _Checker:
             self._find("BALANCE_NOT_AS_EXPECTED", message, holder, place=seen.place, expected=expected, found=told)
         # What settlements that are still to be finalised have moved, they will record.
         after = told - seen.later
-        is_suspended = after <= 0
+        movements = self._settling_movements(holder, seen)
+        # Who had nothing placed and has nothing now, and was not moved, is as it was.
+        is_suspended = after < 0 or (after == 0 and bool(placed or movements))
         if is_suspended:
             message = (
                 f"Nothing is left on the account of {holder.name}: its liquidity and its net debit cap become 0, and"
@@ -651,7 +665,6 @@ class _Checker:
                 " (vuka funds commit, vuka funds abort)."
             )
             self._find("WITHDRAWAL_RESERVED", message, holder, expected=balance.debits_pending, found=after)
-        movements = self._settling_movements(holder, seen)
         adjustment = after - placed - sum(each.amount for each in movements)
         if adjustment:
             reference = seen.identification or self._files[0].name
@@ -690,9 +703,8 @@ class _Checker:
 
     def _movement(self, holder: _Holder, kind: str, amount: int, reference: str, of: str) -> PlannedMovement:
         # The files are in it, so that nobody can occupy the id ahead of time.
-        digests = b"".join(each.digest for each in self._files)
         transfer_id = derive_uuid(
-            "bank statement", digests, str(self._of.settlement_id), holder.name, holder.currency, kind, of
+            "bank statement", *self._digests, str(self._of.settlement_id), holder.name, holder.currency, kind, of
         )
         reference = reference[:REFERENCE_LENGTH_MAX]
         return PlannedMovement(holder.name, holder.currency, kind, amount, reference, transfer_id)
