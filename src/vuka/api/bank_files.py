@@ -176,8 +176,13 @@ class _BankFiles:
         if not order.instructions:
             in_currency = "" if currency is None else f" in {currency}"
             raise invalid(f"Settlement {settlement_id} asks the bank for nothing{in_currency}")
-        files = FORMATS[format_name](order)
-        return _download(files[0] if len(files) == 1 else _zipped(settlement_id, format_name, files))
+
+        def write() -> File:
+            files = FORMATS[format_name](order)
+            return files[0] if len(files) == 1 else _zipped(settlement_id, format_name, files)
+
+        # Beside whatever else the hub does: a large settlement takes a while to write.
+        return _download(await asyncio.to_thread(write))
 
     # --- statements ---------------------------------------------------------------------------------------------
 
