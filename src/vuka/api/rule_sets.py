@@ -60,9 +60,9 @@ def routes(
         content = await _body(request, CONTENT_BYTES_MAX)
         try:
             compile_rules(content)
+            await hub.submit(command(content.decode(), operator_name(request)))
         except RulesError as faulty:
             return faults(faulty)
-        await hub.submit(command(content.decode(), operator_name(request)))
         return await get(request)
 
     async def get_history(request: Request) -> Response:
