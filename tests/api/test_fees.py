@@ -380,9 +380,9 @@ def test_accounts_show_what_fees_run_up(client: TestClient, scheme: Settling) ->
     values = {
         name: next(
             each["value"]
-            for each in client.get(f"/participants/{name}/accounts").json()
+            for each in client.get(f"/participants/{name}/accounts").json(parse_float=str)
             if (each["ledgerAccountType"], each["currency"]) == (FEE_TYPE, "USD")
         )
         for name in (A, B, "Hub")
     }
-    assert values == {A: 0.85, B: -0.6, "Hub": -0.25}
+    assert values == {A: "0.85", B: "-0.6", "Hub": "-0.25"}
