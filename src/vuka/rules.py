@@ -19,6 +19,8 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from vuka.errors import OperatorError
+
 RULES_MAX: Final = 200
 CONDITIONS_MAX: Final = 2_000
 """Conditions in all rules of a set together, those that only hold others included."""
@@ -64,7 +66,7 @@ class Fault(msgspec.Struct, frozen=True):
         return f"rule {self.rule}{name}{where}: {self.message}"
 
 
-class RulesError(ValueError):
+class RulesError(OperatorError):
     """A set of rules that can't be compiled; ``faults`` are all that were found, at least one."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:

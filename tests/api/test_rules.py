@@ -202,6 +202,7 @@ def test_a_trial_tells_who_would_have_been_asked(client: TestClient, past: list[
         ({"since": "2023-11-14T22:14:20.000Z"}, ["q-2", "q-1"]),
         ({"since": "2030-01-01T00:00:00.000Z"}, []),
         ({"since": "9999-12-31T23:59:59.999Z"}, []),
+        ({"since": "1000-01-01T00:00:00.000Z"}, ["q-2", "q-1", "q-0"]),
         ({"ids": ["q-1", "q-9"]}, ["q-1"]),
         ({"ids": ["q-9"]}, []),
     ],

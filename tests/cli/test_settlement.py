@@ -27,15 +27,19 @@ class _OnDisk(SchemeBench):
         self.forget_directory()
 
 
-def settled_hub(path: Path) -> None:
-    """Makes a hub there in which alpha has paid bravo 12.5 USD."""
+def settled_hub(path: Path, *rules: object) -> None:
+    """Makes a hub there in which alpha has paid bravo 12.5 USD, charged by ``rules`` if there are any."""
     config = load(None, {}, data_dir=str(path))
     found(config, "Settled", ["USD"])
     bench = _OnDisk()
     bench.open_database(config.database_path)
     for name in ("alpha", "bravo"):
         bench.onboard(name, "USD", cap="1000", funds="2000")
-    Settling(bench).pay("alpha", "bravo", "12.5 USD")
+    scheme = Settling(bench)
+    if rules:
+        scheme.add_fee_model()
+        scheme.charge(*rules)
+    scheme.pay("alpha", "bravo", "12.5 USD")
     bench.close()
 
 

@@ -38,8 +38,8 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group(
 
 LEDGER, LOOKUP, ORACLE = "central-ledger-admin.json", "als-admin.yaml", "oracle-1.0.yaml"
 SETTLEMENT = "settlement-2.0.json"
-OWN = "own"
-"""What the hub has beyond the files."""
+OWN: Final = "own"
+"""What the reference has not: in no file."""
 UNDER: Final = {LEDGER: "", LOOKUP: "", ORACLE: "/oracle", SETTLEMENT: "/v2", OWN: ""}
 """Where an API lies on the listener."""
 
@@ -504,6 +504,28 @@ def _of_a_statement(rest: str) -> None:
 
 for rest in ("", "/{statement}", "/{statement}/files/{file}"):
     _of_a_statement(rest)
+# --- fees ------------------------------------------------------------------------------------------------------------
+
+FEE: Final = {"ledgerAccountType": "INTERCHANGE_FEE", "from": "payer", "to": "hub", "fixed": "0.5", "currency": "UGX"}
+FEE_RULES: Final = [
+    {
+        "conditions": {"all": [{"fact": "transfer", "operator": "isObject", "value": True}]},
+        "event": {"type": "FEE", "params": FEE},
+    }
+]
+for template in ("/rules/fees", "/rules/fees/history"):
+    _simple(OWN, "GET", template, 200, template)
+_simple(OWN, "POST", "/rules/fees/try", 200, "/rules/fees/try", {"rules": FEE_RULES})
+
+
+@succeeds(OWN, "PUT", "/rules/fees", 200)
+async def put_fees(desk: Desk) -> httpx.Response:
+    await desk.ask("POST", "/settlementModels", {"name": "UGXFEES", "currency": "UGX", **MODEL})
+    return await desk.ask("PUT", "/rules/fees", FEE_RULES)
+
+
+ONLY_ASKING: Final = ("/rules/fees/try",)
+"""What is POSTed because the question is too long for a URL: nothing is changed by it."""
 
 ELSEWHERE: Final[dict[Operation, str]] = {(ORACLE, "GET", "/metrics"): "one process has one page of metrics: /metrics"}
 """What the files have and this listener answers under another path."""
@@ -626,7 +648,7 @@ async def _without_a_token(desk: Desk, api: str, method: str, template: str) -> 
 
 async def _with_too_little(desk: Desk, api: str, method: str, template: str) -> None:
     answer = await desk.ask(method, path_of(api, template), {}, token=desk.reader)
-    if method == "GET":
+    if method == "GET" or template in ONLY_ASKING:
         assert answer.status_code != 403, "who may read may ask everything"
     else:
         assert refused(answer)[0] == 403
@@ -644,7 +666,7 @@ async def _of_another_method(desk: Desk, api: str, method: str, template: str) -
 
 
 async def _of_a_hub_that_stops(desk: Desk, api: str, method: str, template: str) -> None:
-    if method == "GET":
+    if method == "GET" or template in ONLY_ASKING:
         return
     closing = desk.hub.engine._closing
     desk.hub.engine._closing = True

@@ -9,7 +9,9 @@ import msgspec
 import pytest
 from tests.engine.batches import Batches, mark
 from tests.switch import wire
+from tests.switch.charging import SIX_PER_MILLE, fee_rule
 from tests.switch.scheme_bench import START_MS
+from tests.switch.settling import Settling
 from tests.switch.wire import PAYEE, PAYER
 
 from vuka.engine.outbox import DeliveryState
@@ -122,6 +124,17 @@ def test_the_states_and_the_money_are_in_the_story(told: Told) -> None:
     assert lines(story, EventKind.LEDGER) == [
         "1s Hub>Hub reserved 10.00 USD: debit payerfsp POSITION, credit payeefsp POSITION",
         "2s Hub>Hub posted 10.00 USD: debit payerfsp POSITION, credit payeefsp POSITION",
+    ]
+
+
+def test_the_fees_of_a_payment_are_in_its_story(told: Told) -> None:
+    scheme = Settling(told.bench)
+    scheme.add_fee_model()
+    scheme.charge(SIX_PER_MILLE, fee_rule(creditor="hub", fixed="0.25", currency="USD"))
+    story = told.known(told.pay().message.resource_id)
+    assert lines(story, EventKind.LEDGER)[2:] == [
+        "2s Hub>Hub fee by six per mille: 0.06 USD: debit payerfsp INTERCHANGE_FEE, credit payeefsp INTERCHANGE_FEE",
+        "2s Hub>Hub fee by rule 2: 0.25 USD: debit payerfsp INTERCHANGE_FEE, credit Hub INTERCHANGE_FEE",
     ]
 
 

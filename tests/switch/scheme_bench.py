@@ -154,10 +154,14 @@ class SchemeBench:
 
     def run_many(self, commands: Sequence[Command]) -> list[Outcome]:
         """Commands in one transaction, in order; neighbours of one kind go to their function together."""
-        outcomes: list[Outcome] = []
         with self.work() as work:
-            for handler, together in groupby(commands, key=lambda command: _HANDLERS[type(command)]):
-                outcomes += handler(work, list(together))
+            return self.decide(work, commands)
+
+    def decide(self, work: Work, commands: Sequence[Command]) -> list[Outcome]:
+        """Commands in a transaction that goes on."""
+        outcomes: list[Outcome] = []
+        for handler, together in groupby(commands, key=lambda command: _HANDLERS[type(command)]):
+            outcomes += handler(work, list(together))
         return outcomes
 
     def accept(self, command: Command) -> Outcome:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import msgspec
+from tests.switch.charging import FEE_TYPE
 from tests.switch.scheme_bench import SchemeBench, show
 from tests.switch.wire import audited, fulfil, prepare
 
 from vuka.money import Currency
 from vuka.switch.directory import HUB_MULTILATERAL_SETTLEMENT, POSITION
+from vuka.switch.fees import SetFeeRules
 from vuka.switch.gross_settlement import SettleGross
 from vuka.switch.obligations import HALF
 from vuka.switch.settlement_models import AddSettlementModel
@@ -22,9 +26,11 @@ from vuka.switch.settlements import (
     SettlementUpdated,
     UpdateSettlement,
 )
+from vuka.switch.transfers import PrepareTransfer
 from vuka.switch.windows import CloseWindow
 
 DEFAULT = "DEFAULTDEFERREDNET"
+FEES = "FEES"
 
 
 class Settling:
@@ -47,12 +53,28 @@ class Settling:
         )
         self.hub.accept(command)
 
-    def pay(self, payer: str, payee: str, amount: str) -> None:
-        """A payment, prepared and fulfilled."""
-        request = prepare(self.hub, amount, payer=payer, payee=payee)
+    def add_fee_model(self, granularity: str = "NET", interchange: str = "MULTILATERAL", **fields: Any) -> None:
+        """A model that settles what fees run up; it is called FEES unless ``fields`` say otherwise."""
+        defaults: dict[str, Any] = {
+            "name": FEES,
+            "delay": "DEFERRED",
+            "currency": None,
+            "ledger_account_type": FEE_TYPE,
+            "settlement_account_type": "INTERCHANGE_FEE_SETTLEMENT",
+        }
+        self.add_model(**(defaults | {"granularity": granularity, "interchange": interchange} | fields))
+
+    def charge(self, *rules: object) -> None:
+        """Puts rules about fees in force, instead of those before."""
+        self.hub.accept(SetFeeRules(content=json.dumps(rules), by="alice"))
+
+    def pay(self, payer: str, payee: str, amount: str, **fields: Any) -> PrepareTransfer:
+        """A payment, prepared and fulfilled; ``fields`` replace its own."""
+        request = msgspec.structs.replace(prepare(self.hub, amount, payer=payer, payee=payee), **fields)
         self.hub.accept(request)
         self.hub.accept(fulfil(self.hub, request))
         assert self.hub.transfer(request.transfer_id).state.name == "COMMITTED"
+        return request
 
     @property
     def open_window(self) -> int:
@@ -115,6 +137,10 @@ class Settling:
     def positions(self, *names: str, currency: str = "USD") -> tuple[str, ...]:
         """Positions as the API shows them."""
         return tuple(self.hub.position(name, currency) for name in names)
+
+    def fees(self, *names: str, currency: str = "USD", account_type: str = FEE_TYPE) -> tuple[str, ...]:
+        """What each owes in fees (negative: is owed), by the accounts that keep them."""
+        return tuple(self.hub.value(name, currency, account_type) for name in names)
 
     def liquidity(self, *names: str, currency: str = "USD") -> tuple[str, ...]:
         """SETTLEMENT accounts as the API shows them."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from tests.switch.charging import FEE_TYPE, SIX_PER_MILLE, fee_rule
 from tests.switch.scheme_bench import SchemeBench
+from tests.switch.settling import FEES, Settling
 from tests.switch.wire import EXPIRY_MS, OTHER, PAYEE, PAYER, abort, audited, fulfil, prepare, reserved
 
 from vuka.config import Scheme
@@ -31,6 +33,12 @@ HAS_A_RECORD = "every reservation has its record"
 POSITION_RULE = "a position is what its payments and settlements add up to"
 WINDOW = "a window holds what its transfers add up to"
 LIQUIDITY = "liquidity is what its funds add up to"
+FEE_IN_LEDGER = "a fee is in the ledger as on record"
+FEE_ON_RECORD = "every fee in the ledger is on record"
+FEE_OF_PAYMENT = "a fee belongs to a committed payment and its window"
+FEE_OF_NOTHING = "a fee belongs to a payment"
+FEE_KIND = "a fee stands on accounts of its type"
+FEE_ACCOUNT = "a fee account is what its fees and settlements add up to"
 HEADROOM_RULE = "headroom is the smaller of net debit cap and liquidity"
 
 
@@ -399,3 +407,171 @@ def test_a_forgotten_shortfall_is_reported(busy: BusyScheme) -> None:
     busy.tamper("DELETE FROM shortfall")
     (difference,) = busy.found()[HEADROOM_RULE]
     assert (difference.subject, difference.expected, difference.found) == ("otherfsp EUR", "25", "60")
+
+
+# --- fees ---------------------------------------------------------------------------------------------------------
+
+
+class ChargingScheme(BusyScheme):
+    """A busy scheme in which a payment of 100 USD was charged 0.6 to the payee and a toll of 0.05 to the hub."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        scheme = Settling(self.hub)
+        scheme.add_fee_model()
+        # What was charged in the window before is settled.
+        scheme.charge(SIX_PER_MILLE)
+        scheme.pay(PAYER, PAYEE, "50 USD")
+        scheme.finalise(scheme.create(scheme.close(), model=FEES))
+        scheme.charge(SIX_PER_MILLE, fee_rule(name="toll", creditor="hub", fixed="0.05", currency="USD"))
+        self.charged = scheme.pay(PAYER, PAYEE, "100 USD")
+        self.another = scheme.pay(PAYER, PAYEE, "100 USD")
+
+    def change_fee(self, column: str, value: int | str) -> None:
+        """Changes the first fee of the payment behind the hub's back."""
+        self.tamper(
+            f"""UPDATE fee SET {column} = ? WHERE fee_no = 1
+                AND transfer_seq = (SELECT transfer_seq FROM transfer WHERE transfer_id = ?)""",
+            value,
+            self.charged.transfer_id,
+        )
+
+    @property
+    def subject(self) -> str:
+        """The first fee of the payment."""
+        return f"fee 1 of {self.charged.message.resource_id}"
+
+
+@pytest.fixture
+def charging() -> Iterator[ChargingScheme]:
+    scheme = ChargingScheme()
+    yield scheme
+    scheme.hub.close()
+
+
+def fee_entry(scheme: ChargingScheme) -> bytes:
+    return record_id(chart.fee_id(scheme.charged.transfer_id, 1))
+
+
+def test_a_scheme_that_charges_passes(charging: ChargingScheme) -> None:
+    assert charging.found() == {}
+
+
+def test_a_fee_that_is_not_on_record_is_reported(charging: ChargingScheme) -> None:
+    charging.tamper(
+        "DELETE FROM fee WHERE fee_no = 1 AND transfer_seq = (SELECT transfer_seq FROM transfer WHERE transfer_id = ?)",
+        charging.charged.transfer_id,
+    )
+    found = charging.found()
+    (difference,) = found[FEE_ON_RECORD]
+    assert difference.subject == f"a fee of {charging.charged.message.resource_id}"
+    assert difference.expected == "nothing"
+    assert difference.found == ("0.6 from payerfsp USD INTERCHANGE_FEE to payeefsp USD INTERCHANGE_FEE in window 2")
+    assert subjects(found, FEE_ACCOUNT) == ["payerfsp USD INTERCHANGE_FEE", "payeefsp USD INTERCHANGE_FEE"]
+    assert [(each.expected, each.found) for each in found[WINDOW]] == [("0.6", "1.2")]
+
+
+def test_a_fee_whose_amount_was_changed_is_reported(charging: ChargingScheme) -> None:
+    charging.change_fee("amount", 6001)
+    found = charging.found()
+    (difference,) = found[FEE_IN_LEDGER]
+    assert (difference.subject, difference.expected[:11], difference.found[:9]) == (
+        charging.subject,
+        "0.6001 from",
+        "0.6 from ",
+    )
+    assert [(each.expected, each.found) for each in found[WINDOW]] == [("1.2001", "1.2")]
+    assert [(each.expected, each.found) for each in found[FEE_ACCOUNT]] == [("1.3001", "1.3"), ("-1.2001", "-1.2")]
+
+
+def test_a_fee_that_is_not_in_the_ledger_is_reported(charging: ChargingScheme) -> None:
+    charging.tamper("DELETE FROM ledger_transfer WHERE id = ?", fee_entry(charging))
+    found = charging.found()
+    (difference,) = found[FEE_IN_LEDGER]
+    assert (difference.subject, difference.found) == (charging.subject, "nothing")
+    assert subjects(found, BALANCE) == ["payerfsp USD INTERCHANGE_FEE", "payeefsp USD INTERCHANGE_FEE"]
+
+
+def test_a_fee_that_moved_another_amount_in_the_ledger_is_reported(charging: ChargingScheme) -> None:
+    charging.tamper("UPDATE ledger_transfer SET amount = amount + 1 WHERE id = ?", fee_entry(charging))
+    (difference,) = charging.found()[FEE_IN_LEDGER]
+    assert (difference.expected[:9], difference.found[:11]) == ("0.6 from ", "0.6001 from")
+
+
+def test_a_fee_of_the_ledger_that_no_rule_charged_is_reported(charging: ChargingScheme) -> None:
+    with charging.hub.work() as work:
+        planted = chart.fee(
+            charging.charged.transfer_id,
+            3,
+            debit=chart.account_id(PAYER, "USD", FEE_TYPE),
+            credit=chart.account_id(PAYEE, "USD", FEE_TYPE),
+            amount=1,
+            currency="USD",
+            window_id=2,
+        )
+        work.ledger.create_transfers([planted])
+    found = charging.found()
+    assert [each.found[:11] for each in found[FEE_ON_RECORD]] == ["0.0001 from"]
+    assert [(each.expected, each.found) for each in found[FEE_ACCOUNT]] == [("1.3", "1.3001"), ("-1.2", "-1.2001")]
+
+
+def test_a_fee_charged_to_another_payment_than_the_ledger_charged_is_reported(charging: ChargingScheme) -> None:
+    """Sums stay as they were: only the two payments are not what they are said to be."""
+    charging.tamper(
+        """UPDATE fee SET transfer_seq = (SELECT transfer_seq FROM transfer WHERE transfer_id = ?), fee_no = 3
+           WHERE fee_no = 1 AND transfer_seq = (SELECT transfer_seq FROM transfer WHERE transfer_id = ?)""",
+        charging.another.transfer_id,
+        charging.charged.transfer_id,
+    )
+    found = charging.found()
+    assert set(found) == {FEE_IN_LEDGER, FEE_ON_RECORD}
+    assert subjects(found, FEE_IN_LEDGER) == [f"fee 3 of {charging.another.message.resource_id}"]
+    assert subjects(found, FEE_ON_RECORD) == [f"a fee of {charging.charged.message.resource_id}"]
+
+
+@pytest.mark.parametrize("column", ["debtor_account_id", "creditor_account_id"])
+def test_a_fee_of_another_than_the_ledger_charged_is_reported(charging: ChargingScheme, column: str) -> None:
+    charging.change_fee(column, charging.hub.account_id("Hub", "USD", FEE_TYPE))
+    (difference,) = charging.found()[FEE_IN_LEDGER]
+    assert "Hub USD INTERCHANGE_FEE" in difference.expected
+    assert "Hub" not in difference.found
+
+
+def test_a_fee_on_accounts_of_another_type_is_reported(charging: ChargingScheme) -> None:
+    charging.change_fee("ledger_account_type", "OTHER_FEE")
+    (difference,) = charging.found()[FEE_KIND]
+    assert (difference.subject, difference.found) == (
+        charging.subject,
+        "('USD INTERCHANGE_FEE', 'USD INTERCHANGE_FEE')",
+    )
+
+
+def test_a_fee_in_another_window_than_its_payments_is_reported(charging: ChargingScheme) -> None:
+    charging.change_fee("settlement_window_id", 1)
+    found = charging.found()
+    assert subjects(found, FEE_OF_PAYMENT) == [charging.subject]
+    assert subjects(found, FEE_IN_LEDGER) == [charging.subject]
+    assert {each.subject.split(",")[0] for each in found[WINDOW]} == {"window 1", "window 2"}
+
+
+def test_a_fee_of_a_payment_that_was_not_committed_is_reported(charging: ChargingScheme) -> None:
+    set_record(charging, charging.charged.transfer_id, "state", "ABORTED_ERROR")
+    (first, second) = charging.found()[FEE_OF_PAYMENT]
+    assert first.subject == charging.subject
+    assert "ABORTED_ERROR" in first.found
+    assert second.subject == f"fee 2 of {charging.charged.message.resource_id}"
+
+
+def test_a_fee_of_nothing_is_reported(charging: ChargingScheme) -> None:
+    charging.change_fee("transfer_seq", 1)
+    assert subjects(charging.found(), FEE_OF_NOTHING) == ["fee 1 of transfer 1"]
+
+
+def test_a_balance_of_fees_that_was_changed_is_reported(charging: ChargingScheme) -> None:
+    charging.change_balance(account_id(PAYEE, "USD", FEE_TYPE), "debits_posted", 1)
+    (difference,) = charging.found()[FEE_ACCOUNT]
+    assert (difference.subject, difference.expected, difference.found) == (
+        "payeefsp USD INTERCHANGE_FEE",
+        "-1.2",
+        "-1.1999",
+    )

@@ -31,6 +31,7 @@ from vuka.switch.fees import (
     SetFeeRules,
     Trial,
     compile_fee_rules,
+    fee_accounts,
     past_payments,
     past_payments_of,
     try_rules,
@@ -58,11 +59,14 @@ def routes(hub: Hub) -> list[Route]:
             await asyncio.sleep(0)
         return as_json(_trials(rules, trials))
 
+    def compile_settled(content: bytes) -> FeeRules:
+        return hub.read(lambda tx, _ledger, directory: compile_fee_rules(content, fee_accounts(tx, directory)))
+
     def put_in_force(content: str, by: str) -> SetFeeRules:
         return SetFeeRules(content=content, by=by)
 
     return [
-        *rule_sets.routes(hub, KIND, compile_fee_rules, put_in_force),
+        *rule_sets.routes(hub, KIND, compile_settled, put_in_force),
         Route("/rules/fees/try", try_some, methods=["POST"]),
     ]
 

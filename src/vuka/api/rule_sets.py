@@ -60,9 +60,9 @@ def routes(
         content = await _body(request, CONTENT_BYTES_MAX)
         try:
             compile_rules(content)
+            await hub.submit(command(content.decode(), operator_name(request)))
         except RulesError as faulty:
             return faults(faulty)
-        await hub.submit(command(content.decode(), operator_name(request)))
         return await get(request)
 
     async def get_history(request: Request) -> Response:
@@ -70,9 +70,11 @@ def routes(
         found = hub.read(lambda tx, _ledger, _directory: history(tx, kind, limit=HISTORY_MAX))
         return as_json([{**_version(each), "isActive": each.is_active} for each in found])
 
+    async def in_force(request: Request) -> Response:
+        return await (put if request.method == "PUT" else get)(request)
+
     return [
-        Route(f"/rules/{kind}", get, methods=["GET"]),
-        Route(f"/rules/{kind}", put, methods=["PUT"]),
+        Route(f"/rules/{kind}", in_force, methods=["GET", "PUT"]),
         Route(f"/rules/{kind}/history", get_history, methods=["GET"]),
     ]
 
@@ -104,7 +106,7 @@ def since_ms(asked: TryRequest) -> int:
     if asked.since is None:
         return 0
     try:
-        return parse_datetime_ms(asked.since)
+        return max(0, parse_datetime_ms(asked.since))
     except ValueError:
         detail = "since must be a DateTime such as 2030-01-31T12:00:00.000Z"
         raise FspiopError(ErrorCode.MALFORMED_SYNTAX, detail) from None

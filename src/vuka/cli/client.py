@@ -19,6 +19,7 @@ import msgspec
 import typer
 
 from vuka.cli.output import fail
+from vuka.rules import Fault
 
 DEFAULT_URL: Final = "http://127.0.0.1:4001"
 TIMEOUT_SECONDS: Final = 30.0
@@ -174,10 +175,14 @@ def _who_are_you(url: str, token: Token | None) -> str:
 
 def _reason(answer: httpx.Response) -> str:
     try:
-        information = answer.json()["errorInformation"]
+        body = answer.json()
+        information = body["errorInformation"]
     except (ValueError, KeyError, TypeError):
         return f"The hub answered {answer.status_code}: {answer.text[:200]}"
-    details = "".join(f"\n  {each}" for each in answer.json().get("details", ()))
+    if "faults" in body:
+        # Of rules, all that is wrong is told in full.
+        return "The hub refused the rules:" + "".join(f"\n  {Fault(**fault)}" for fault in body["faults"])
+    details = "".join(f"\n  {each}" for each in body.get("details", ()))
     return f"The hub refused: {information['errorDescription']} (code {information['errorCode']}).{details}"
 
 

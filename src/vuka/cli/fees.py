@@ -136,9 +136,12 @@ def try_rules(
     if charged:
         columns = ("transfer", "completed", "amount>", "rule", "from", "to", "fee>")
         print_table("Fees that they would have charged", columns, charged)
+    tried, charged_now = found["tried"], found["charged"] or "none"
+    how_much = f" {_sums(found['total'])}" if found["charged"] else ""
     console.print(
-        f"Tried on {found['tried']} past payments; {found['charged']} would have been charged "
-        f"{_sums(found['total'])}. Then they were charged {_sums(found['totalThen'])}.",
+        f"Tried on {tried} past payment{'' if tried == 1 else 's'}; "
+        f"{charged_now} would have been charged{how_much}. "
+        f"Then they were charged {_sums(found['totalThen'])}.",
         highlight=False,
     )
 

@@ -19,6 +19,7 @@ from vuka.fspiop.times import format_datetime_ms
 from vuka.rules import CONTENT_BYTES_MAX, RulesError, decode_json
 
 _UNITS_MS: Final = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _SPAN: Final = re.compile(r"(\d{1,5})([mhdw])")
 
 RulesFile = Annotated[str, typer.Argument(metavar="FILE", help="A JSON array of rules; - reads standard input.")]
@@ -73,13 +74,18 @@ def _plain(value: object) -> object:
 
 def moment(text: str) -> str:
     """When ``7d`` ago or a date and time was, as the API takes it."""
-    span = _SPAN.fullmatch(text)
-    if span is not None:
-        return format_datetime_ms(clock_ms() - int(span[1]) * _UNITS_MS[span[2]])
     try:
-        found = datetime.datetime.fromisoformat(text)
+        return format_datetime_ms(_moment_ms(text))
     except ValueError:
         fail(f"{text} is no time: write e.g. 7d, 12h, 2030-01-31, or 2030-01-31T12:00:00Z.")
+
+
+def _moment_ms(text: str) -> int:
+    """Milliseconds since 1970 UTC. Raises `ValueError`."""
+    span = _SPAN.fullmatch(text)
+    if span is not None:
+        return clock_ms() - int(span[1]) * _UNITS_MS[span[2]]
+    found = datetime.datetime.fromisoformat(text)
     if found.tzinfo is None:
         found = found.replace(tzinfo=datetime.UTC)
-    return format_datetime_ms(int(found.timestamp() * 1000))
+    return (found - _EPOCH) // datetime.timedelta(milliseconds=1)

@@ -72,7 +72,7 @@ def tell(tx: Tx, ledger: Ledger, wanted: str) -> Story | None:
     if transfer is not None:
         resource_ids.add(transfer["wire_id"])
         events += _states(tx, transfer["transfer_seq"])
-        events += _ledger_entries(tx, ledger, TransferId(transfer["transfer_id"]))
+        events += _ledger_entries(tx, ledger, transfer["transfer_seq"], TransferId(transfer["transfer_id"]))
     if quote is not None:
         resource_ids.add(quote["wire_id"])
         party = quote["payee_party"]
@@ -157,7 +157,7 @@ def _states(tx: Tx, transfer_seq: int) -> list[Event]:
     ]
 
 
-def _ledger_entries(tx: Tx, ledger: Ledger, transfer_id: TransferId) -> list[Event]:
+def _ledger_entries(tx: Tx, ledger: Ledger, transfer_seq: int, transfer_id: TransferId) -> list[Event]:
     names = {
         account.ledger_account_id: f"{participant.name} {account.type}"
         for participant in read_directory(tx).participants.values()
@@ -168,6 +168,10 @@ def _ledger_entries(tx: Tx, ledger: Ledger, transfer_id: TransferId) -> list[Eve
         chart.post_id(transfer_id): "posted",
         chart.void_id(transfer_id): "voided",
     }
+    for fee_no, rule in tx.query(
+        "SELECT fee_no, rule FROM fee WHERE transfer_seq = ? ORDER BY fee_no", (transfer_seq,)
+    ):
+        words[chart.fee_id(transfer_id, fee_no)] = f"fee by {rule}:"
     events: list[Event] = []
     for entry in ledger.lookup_transfers(list(words)):
         text = f"{words[entry.id]} {Amount(ledger_currency(entry.ledger), entry.amount)}"

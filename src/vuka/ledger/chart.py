@@ -12,8 +12,10 @@ account        normal side  what it holds
 
 and for the hub, in each currency: `RECONCILIATION` (the settlement bank's side of funds in and out),
 `MULTILATERAL_SETTLEMENT` (the other side of settlement, zero when one is complete), `ON_US` (through which a
-payment of a participant to itself passes; zero when none is pending) and, where it charges any, `FEE`. A scheme may add
-ledger account types of its own, for fees above all: their accounts may go either way.
+payment of a participant to itself passes; zero when none is pending) and, where an operator opens it, `FEE`.
+
+What fees run up stands on accounts of their own, `INTERCHANGE_FEE` or of a type that the scheme adds, of participants
+and of the hub where it takes part in a fee: they may go either way.
 
 **A payment is one pending transfer** from the payer's position to the payee's; posting it is the commit, voiding
 it the abort. The position's ``debits_must_not_exceed_credits`` makes the ledger itself refuse what exceeds the
@@ -272,12 +274,17 @@ def end_settlement_leg(leg_id: int, amount: int, *, settlement_id: int, commits:
     )
 
 
+def fee_id(transfer_id: TransferId, number: int) -> int:
+    """The ledger id of the fee of that number (from 1) of a payment."""
+    return derive_id("fee", transfer_id, number.to_bytes(4, "big"))
+
+
 def fee(
     transfer_id: TransferId, number: int, *, debit: int, credit: int, amount: int, currency: str, window_id: int
 ) -> Transfer:
     """A fee of a committed payment: ``debit`` owes it to ``credit``. ``user_data_64`` says its settlement window."""
     return Transfer(
-        id=derive_id("fee", transfer_id, number.to_bytes(4, "big")),
+        id=fee_id(transfer_id, number),
         debit_account_id=debit,
         credit_account_id=credit,
         amount=amount,

@@ -8,7 +8,7 @@ be what its payments add up to. Whatever differs is reported, one line each; not
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -25,11 +25,13 @@ from vuka.ledger.model import (
     TransferFlags,
 )
 from vuka.money import format_amount, ledger_currency
-from vuka.store import Tx
+from vuka.store import Row, Tx
 from vuka.switch import settlement_audit
 from vuka.switch.directory import (
     HEADROOM,
     HUB_MULTILATERAL_SETTLEMENT,
+    HUB_ON_US,
+    HUB_RECONCILIATION,
     POSITION,
     SETTLEMENT,
     Directory,
@@ -102,6 +104,8 @@ def audit(tx: Tx, ledger: Ledger) -> Report:
     _compare_sides(report, accounts)
     _compare_records(tx, report, played, directory)
     effects = _compare_settlement(tx, report, played, directory)
+    _compare_fees(tx, report, played, directory)
+    _compare_fee_accounts(report, directory, accounts, effects)
     _compare_sums(report, accounts)
     _compare_participants(tx, report, directory, accounts, effects)
     return report
@@ -150,8 +154,8 @@ class _Played:
         """By settlement and account: debits less credits, what is reserved included."""
         self.gross: dict[int, int] = defaultdict(int)
         """By account: debits less credits of payments that settled one by one."""
-        self.fees: dict[tuple[int, int], int] = defaultdict(int)
-        """By debited and credited account: what fees have moved."""
+        self.fees: dict[int, Transfer] = {}
+        """By id."""
 
 
 def _play(ledger: Ledger, report: Report) -> _Played:
@@ -207,7 +211,7 @@ def _note_settlement(played: _Played, transfer: Transfer) -> None:
         played.gross[transfer.debit_account_id] += amount
         played.gross[transfer.credit_account_id] -= amount
     elif transfer.code == chart.TransferCode.FEE:
-        played.fees[transfer.debit_account_id, transfer.credit_account_id] += amount
+        played.fees[transfer.id] = transfer
 
 
 def _compare_balances(
@@ -354,14 +358,83 @@ def _compare_settlement(tx: Tx, report: Report, played: _Played, directory: Dire
                         format_amount(sign * effects.gross[account.account_id]),
                         format_amount(played.gross[each.ledger_account_id]),
                     )
-    ledger_ids = {
-        account.account_id: account.ledger_account_id
+    return effects
+
+
+def _compare_fees(tx: Tx, report: Report, played: _Played, directory: Directory) -> None:
+    """Each fee on record is an entry of the ledger, in its payment's window, and the ledger has no other."""
+    owners = {
+        account.account_id: (account.ledger_account_id, f"{account.currency} {account.type}")
         for participant in directory.participants.values()
         for account in participant.accounts.values()
     }
-    fees = {(ledger_ids[debtor], ledger_ids[creditor]): amount for (debtor, creditor), amount in effects.fees.items()}
-    report.differs("fees are in the ledger as on record", "all fees", fees, dict(played.fees))
-    return effects
+    names = _account_names(directory)
+    unrecorded = dict(played.fees)
+    for seq, number, account_type, currency, amount, debtor, creditor, window_id, *payment in _fee_rows(tx):
+        transfer_id, wire_id, *end = payment
+        if transfer_id is None:
+            report.differs("a fee belongs to a payment", f"fee {number} of transfer {seq}", "a payment", "none")
+            continue
+        subject = f"fee {number} of {wire_id}"
+        expected = ["PAYMENT", State.COMMITTED.name, window_id]
+        report.differs("a fee belongs to a committed payment and its window", subject, expected, end)
+        (debit, debit_kind), (credit, credit_kind) = (owners.get(each, (0, "nobody's")) for each in (debtor, creditor))
+        kind = f"{currency} {account_type}"
+        report.differs("a fee stands on accounts of its type", subject, (kind, kind), (debit_kind, credit_kind))
+        entry = unrecorded.pop(chart.fee_id(TransferId(transfer_id), number), None)
+        moved = "nothing"
+        if entry is not None:
+            moved = _fee(names, entry.debit_account_id, entry.credit_account_id, entry.amount, entry.user_data_64)
+        recorded = _fee(names, debit, credit, amount, window_id)
+        report.differs("a fee is in the ledger as on record", subject, recorded, moved)
+    for fee in unrecorded.values():
+        subject = f"a fee of {format_uuid(fee.user_data_128.to_bytes(16, 'big'))}"
+        found = _fee(names, fee.debit_account_id, fee.credit_account_id, fee.amount, fee.user_data_64)
+        report.differs("every fee in the ledger is on record", subject, "nothing", found)
+
+
+def _fee_rows(tx: Tx) -> Iterator[Row]:
+    """Every fee, with the payment that it belongs to."""
+    after = (0, 0)
+    while True:
+        rows = tx.query(
+            """SELECT f.transfer_seq, f.fee_no, f.ledger_account_type, f.currency, f.amount, f.debtor_account_id,
+                      f.creditor_account_id, f.settlement_window_id, t.transfer_id, t.wire_id, t.kind, t.state,
+                      t.settlement_window_id
+               FROM fee f LEFT JOIN transfer t ON t.transfer_seq = f.transfer_seq
+               WHERE (f.transfer_seq, f.fee_no) > (?, ?) ORDER BY f.transfer_seq, f.fee_no LIMIT 10000""",
+            after,
+        )
+        yield from rows
+        if len(rows) < 10_000:
+            return
+        after = (rows[-1][0], rows[-1][1])
+
+
+def _fee(names: Mapping[int, str], debit: int, credit: int, amount: int, window_id: int) -> str:
+    debtor, creditor = (names.get(each, "nobody") for each in (debit, credit))
+    return f"{format_amount(amount)} from {debtor} to {creditor} in window {window_id}"
+
+
+def _compare_fee_accounts(
+    report: Report, directory: Directory, accounts: dict[int, Account], effects: settlement_audit.Effects
+) -> None:
+    """Accounts that only fees and their settlement move are what these make them."""
+    charged: dict[int, int] = defaultdict(int)
+    for (debtor, creditor), amount in effects.fees.items():
+        charged[debtor] += amount
+        charged[creditor] -= amount
+    for participant in directory.participants.values():
+        for (currency, account_type), account in participant.accounts.items():
+            found = accounts.get(account.ledger_account_id)
+            if account_type in _NOT_OF_FEES or found is None:
+                continue
+            report.differs(
+                "a fee account is what its fees and settlements add up to",
+                f"{participant.name} {currency} {account_type}",
+                format_amount(charged[account.account_id] + effects.settled[account.account_id]),
+                format_amount(chart.debit_value(found)),
+            )
 
 
 def _hub_sides(directory: Directory, legs: dict[int, int]) -> list[int]:
@@ -373,6 +446,9 @@ def _hub_sides(directory: Directory, legs: dict[int, int]) -> list[int]:
     ]
 
 
+_NOT_OF_FEES: Final = frozenset(
+    (POSITION, SETTLEMENT, HEADROOM, HUB_RECONCILIATION, HUB_MULTILATERAL_SETTLEMENT, HUB_ON_US)
+)
 _FUNDS: Final = frozenset((chart.AccountCode.LIQUIDITY, chart.AccountCode.RECONCILIATION))
 
 

@@ -14,22 +14,23 @@ Amounts are computed exactly and rounded once, at the end.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache
 from typing import Final, TypeAlias
 
 import msgspec
 
-from vuka.errors import OperatorError
 from vuka.ids import HUB, FspId, TransferId
 from vuka.ledger import chart
 from vuka.ledger.model import Transfer
-from vuka.money import AMOUNT_MAX, ASSET_SCALE, CURRENCIES, UNITS_PER_MAIN, Currency, currency_digits, format_amount
-from vuka.rules import Event, Rule, RuleSet, compile_rules, decode_json, sizes
+from vuka.money import ASSET_SCALE, CURRENCIES, UNITS_PER_MAIN, Currency, currency_digits, format_amount
+from vuka.rules import Event, Rule, RulesError, RuleSet, compile_rules, decode_json, sizes
 from vuka.store import Tx
-from vuka.switch.directory import HUB_RECONCILIATION, POSITION, Account, Directory
+from vuka.switch.directory import HUB_RECONCILIATION, POSITION, Account, Directory, SettlementModel
 from vuka.switch.participants import open_accounts
 from vuka.switch.records import COLUMNS, Record, to_record
 from vuka.switch.rule_sets import participant_fact, put_in_force
@@ -56,8 +57,9 @@ ROUNDINGS: Final = ("HALF_UP", "HALF_EVEN", "UP", "DOWN")
 TIERS_MAX: Final = 50
 PERCENTAGE_MAX: Final = 50
 PERCENTAGE_DECIMALS: Final = 6
-FIXED_MAX: Final = AMOUNT_MAX // 4
-"""So that a fee of a percentage and a fixed part is never more than the ledger holds."""
+FIXED_MAX: Final = 10**14 * UNITS_PER_MAIN
+"""In minor units, of all tiers together: half of a payment and this are never more than the ledger can move."""
+ACCOUNT_TYPE_LENGTH_MAX: Final = 50
 
 TRANSACTION_VALUES_MAX: Final = 2_000
 """Values in a transaction object that rules look at; a larger one is to them as if it were not there."""
@@ -67,6 +69,11 @@ COMPILED_MAX: Final = 8
 
 _RATE: Final = 100 * 10**PERCENTAGE_DECIMALS
 """What a rate is divided by: 1 % is 10^6 / 10^8."""
+
+_NUMBER: Final = re.compile(r"[0-9]{1,40}(?:\.[0-9]{1,40})?", re.ASCII)
+_MAGNITUDE_MAX: Final = 40
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
 TransactionReader: TypeAlias = Callable[[str], bytes]
 """The JSON of the transaction object in an ILP packet; raises `ValueError` where there is none."""
@@ -118,8 +125,7 @@ class Tariff(msgspec.Struct, frozen=True):
         exact = self._marginal(amount) if self.is_marginal else self._slab(amount)
         if not exact:
             return 0
-        decimals = currency_digits(currency) if self.decimals is None else self.decimals
-        step: int = 10 ** (ASSET_SCALE - decimals)
+        step: int = 10 ** (ASSET_SCALE - _decimals_of(Currency(currency), self.decimals))
         rounded = _round(exact, _RATE * step, self.rounding) * step
         rounded = max(rounded, self.minimum)
         return rounded if self.maximum is None else min(rounded, self.maximum)
@@ -154,6 +160,9 @@ _PARAMS: Final = frozenset(
     """ledgerAccountType from to currency percentage fixed tiers tiering minimum maximum decimals rounding validFrom
     validTo""".split()
 )
+_AMOUNT: Final = (
+    f'must be an amount of at most {FIXED_MAX // UNITS_PER_MAIN:,} with at most {ASSET_SCALE} decimals, e.g. "0.50"'
+)
 
 
 class _Reader:
@@ -167,36 +176,43 @@ class _Reader:
         """The tariff; without meaning where there are faults."""
         for name in sorted(self._params.keys() - _PARAMS):
             self._fault(name, f"is not known here; known: {', '.join(sorted(_PARAMS))}")
+        account_type = self._account_type()
         debtor = self._choice("from", PARTIES, None)
         creditor = self._choice("to", PARTIES, None)
         if debtor == creditor and debtor:
             self._fault("to", f"is {creditor}, who would owe the fee to itself")
         currency = self._currency()
+        is_marginal = self._choice("tiering", (SLAB, MARGINAL), SLAB) == MARGINAL
         tiers = self._tiers()
-        minimum = self._amount("minimum") or 0
-        maximum = self._amount("maximum")
-        if maximum is not None and maximum < minimum:
-            self._fault("maximum", "is less than the minimum")
+        if is_marginal and sum(tier.fixed for tier in tiers) > FIXED_MAX:
+            self._fault("tiers", f"have fixed amounts that add up to more than {FIXED_MAX // UNITS_PER_MAIN:,}")
         decimals = self._decimals()
-        self._check_grid(currency, decimals)
-        if currency is None:
-            fixed = [name for name in ("fixed", "minimum", "maximum", "tiers") if name in self._params]
-            if fixed:
-                self._fault("currency", f"is missing: {', '.join(fixed)} mean amounts of one currency")
+        rounded_to = _decimals_of(currency, decimals)
+        minimum, maximum = self._bound("minimum", rounded_to), self._bound("maximum", rounded_to)
+        if maximum is not None and maximum < max(minimum or 0, 1):
+            self._fault("maximum", "must be more than nothing, and not less than the minimum")
+        if currency is None and "currency" not in self._params:
+            amounts = [name for name in ("fixed", "minimum", "maximum", "tiers") if name in self._params]
+            if amounts:
+                self._fault("currency", f"is missing: {', '.join(amounts)} mean amounts of one currency")
         valid_from, valid_to = self._moment("validFrom"), self._moment("validTo")
         if valid_from is not None and valid_to is not None and valid_to <= valid_from:
             self._fault("validTo", "is not after validFrom")
+        rounding = self._choice("rounding", ROUNDINGS, "HALF_UP")
+        if not self.faults and not any(tier.rate or tier.fixed for tier in tiers):
+            name = next(each for each in ("tiers", "percentage", "fixed") if each in self._params)
+            self._fault(name, "charges nothing, ever: some percentage or fixed amount must be more than 0")
         return Tariff(
-            ledger_account_type=self._account_type(),
+            ledger_account_type=account_type,
             debtor=debtor,
             creditor=creditor,
             currency=currency,
             tiers=tiers,
-            is_marginal=self._choice("tiering", (SLAB, MARGINAL), SLAB) == MARGINAL,
-            minimum=minimum,
+            is_marginal=is_marginal,
+            minimum=minimum or 0,
             maximum=maximum,
             decimals=decimals,
-            rounding=self._choice("rounding", ROUNDINGS, "HALF_UP"),
+            rounding=rounding,
             valid_from_ms=valid_from,
             valid_to_ms=valid_to,
         )
@@ -213,39 +229,42 @@ class _Reader:
 
     def _account_type(self) -> str:
         value = self._params.get("ledgerAccountType")
-        if isinstance(value, str) and 1 <= len(value) <= 50 and value != POSITION:
+        if isinstance(value, str) and 1 <= len(value) <= ACCOUNT_TYPE_LENGTH_MAX and value != POSITION:
             return value
         self._fault("ledgerAccountType", "must be the type of accounts that take fees, e.g. INTERCHANGE_FEE")
         return ""
 
     def _currency(self) -> Currency | None:
-        value = self._params.get("currency")
-        if value is None or (isinstance(value, str) and value in CURRENCIES):
-            return None if value is None else Currency(value)
+        if "currency" not in self._params:
+            return None
+        value = self._params["currency"]
+        if isinstance(value, str) and value in CURRENCIES:
+            return Currency(value)
         self._fault("currency", "must be a currency, e.g. USD")
         return None
 
     def _decimals(self) -> int | None:
-        value = self._params.get("decimals")
-        if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= ASSET_SCALE):
+        if "decimals" not in self._params:
+            return None
+        value = self._params["decimals"]
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= ASSET_SCALE:
             return value
         self._fault("decimals", f"must be a whole number from 0 to {ASSET_SCALE}")
         return None
 
-    def _check_grid(self, currency: Currency | None, decimals: int | None) -> None:
-        """What a fee is raised or cut to must itself be an amount that a fee can have."""
-        if decimals is None:
-            decimals = ASSET_SCALE if currency is None else currency_digits(currency)
-        for name in ("minimum", "maximum"):
-            amount = self._params.get(name)
-            number = None if amount is None else _decimal(amount)
-            if number is not None and (number * 10**decimals) % 1:
-                self._fault(name, f"has more than {decimals} decimals, to which fees are rounded")
+    def _bound(self, name: str, decimals: int) -> int | None:
+        """What a fee is raised or cut to, which must itself be an amount that a fee can have."""
+        if name not in self._params:
+            return None
+        amount = self._amount(self._params[name], name)
+        if amount is not None and amount % 10 ** (ASSET_SCALE - decimals):
+            self._fault(name, f"has more decimals than the {decimals} to which the fee is rounded")
+        return amount
 
     def _tiers(self) -> tuple[Tier, ...]:
         if "tiers" not in self._params:
             if "percentage" not in self._params and "fixed" not in self._params:
-                self._fault("", "must have a percentage, a fixed amount, both, or tiers")
+                self._fault("percentage", "is missing: a fee is a percentage, a fixed amount, both, or tiers of them")
             if "tiering" in self._params:
                 self._fault("tiering", "is for tiers, and there are none")
             return (Tier(None, self._rate(self._params, ""), self._fixed(self._params, "")),)
@@ -256,9 +275,16 @@ class _Reader:
         if not isinstance(value, list) or not 1 <= len(value) <= TIERS_MAX:
             self._fault("tiers", f"must be a list of 1 to {TIERS_MAX} tiers")
             return (Tier(None, 0, 0),)
-        return tuple(self._tier(each, f"tiers[{place}]", value[:place], len(value)) for place, each in enumerate(value))
+        tiers: list[Tier] = []
+        reached = 0
+        for place, each in enumerate(value):
+            tier = self._tier(each, f"tiers[{place}]", reached, is_last=place == len(value) - 1)
+            tiers.append(tier)
+            reached = max(reached, tier.up_to or 0)
+        return tuple(tiers)
 
-    def _tier(self, value: object, path: str, before: Sequence[object], count: int) -> Tier:
+    def _tier(self, value: object, path: str, reached: int, *, is_last: bool) -> Tier:
+        """One tier; ``reached`` is how far the ones before it go."""
         if not isinstance(value, Mapping):
             self._fault(path, 'must be an object, e.g. {"upTo": "100", "fixed": "0.50"}')
             return Tier(None, 0, 0)
@@ -266,51 +292,41 @@ class _Reader:
             self._fault(f"{path}.{name}", "is not known here; known: fixed, percentage, upTo")
         if "percentage" not in value and "fixed" not in value:
             self._fault(path, 'must have a percentage or a fixed amount; one that costs nothing has "fixed": "0"')
-        is_last = len(before) == count - 1
         up_to: int | None = None
         if is_last and "upTo" in value:
             self._fault(f"{path}.upTo", "the last tier has no upper end: leave upTo out")
         elif not is_last:
-            up_to = self._read_amount(value.get("upTo"), f"{path}.upTo")
-            previous = before[-1] if before else None
-            reached = _decimal(previous.get("upTo")) if isinstance(previous, Mapping) else None
-            here = _decimal(value.get("upTo"))
-            if up_to == 0 or (reached is not None and here is not None and here <= reached):
+            up_to = self._amount(value.get("upTo"), f"{path}.upTo")
+            if up_to is not None and up_to <= reached:
                 self._fault(f"{path}.upTo", "must be more than nothing, and more than that of the tier before")
         return Tier(up_to, self._rate(value, f"{path}."), self._fixed(value, f"{path}."))
 
     def _rate(self, where: Mapping[str, object], prefix: str) -> int:
-        value = where.get("percentage")
-        if value is None:
+        if "percentage" not in where:
             return 0
-        number = _decimal(value)
-        if number is None or not 0 <= number <= PERCENTAGE_MAX or (number * 10**PERCENTAGE_DECIMALS) % 1:
-            self._fault(
-                f"{prefix}percentage",
-                f'must be from 0 to {PERCENTAGE_MAX} with at most {PERCENTAGE_DECIMALS} decimals, e.g. "0.6"',
-            )
-            return 0
-        return int(number * 10**PERCENTAGE_DECIMALS)
+        rate = _scaled(where["percentage"], PERCENTAGE_DECIMALS)
+        if rate is not None and 0 <= rate <= PERCENTAGE_MAX * 10**PERCENTAGE_DECIMALS:
+            return rate
+        self._fault(
+            f"{prefix}percentage",
+            f'must be from 0 to {PERCENTAGE_MAX} with at most {PERCENTAGE_DECIMALS} decimals, e.g. "0.6"',
+        )
+        return 0
 
     def _fixed(self, where: Mapping[str, object], prefix: str) -> int:
-        value = where.get("fixed")
-        return 0 if value is None else self._read_amount(value, f"{prefix}fixed") or 0
+        return 0 if "fixed" not in where else self._amount(where["fixed"], f"{prefix}fixed") or 0
 
-    def _amount(self, name: str) -> int | None:
-        value = self._params.get(name)
-        return None if value is None else self._read_amount(value, name)
-
-    def _read_amount(self, value: object, path: str) -> int | None:
-        number = _decimal(value)
-        if number is None or number < 0 or (number * UNITS_PER_MAIN) % 1 or number * UNITS_PER_MAIN > FIXED_MAX:
-            self._fault(path, f'must be an amount with at most {ASSET_SCALE} decimals, e.g. "0.50"')
-            return None
-        return int(number * UNITS_PER_MAIN)
+    def _amount(self, value: object, path: str) -> int | None:
+        amount = _scaled(value, ASSET_SCALE)
+        if amount is not None and 0 <= amount <= FIXED_MAX:
+            return amount
+        self._fault(path, _AMOUNT)
+        return None
 
     def _moment(self, name: str) -> int | None:
-        value = self._params.get(name)
-        if value is None:
+        if name not in self._params:
             return None
+        value = self._params[name]
         try:
             moment = datetime.fromisoformat(value) if isinstance(value, str) else None
         except ValueError:
@@ -318,31 +334,81 @@ class _Reader:
         if moment is None or moment.tzinfo is None:
             self._fault(name, 'must be a time with its zone, e.g. "2030-01-31T00:00:00+02:00"')
             return None
-        return int(moment.timestamp() * 1000)
+        return (moment - _EPOCH) // _MILLISECOND
 
 
-def _decimal(value: object) -> Decimal | None:
-    """A number as rules have it, or a text that is one; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | str | Decimal) or len(str(value)) > 40:
+def _decimals_of(currency: Currency | None, decimals: int | None) -> int:
+    """To how many decimals fees are rounded."""
+    if decimals is not None:
+        return decimals
+    return ASSET_SCALE if currency is None else currency_digits(currency)
+
+
+def _scaled(value: object, decimals: int) -> int | None:
+    """A number, or a text of digits, in units of its last decimal; None for what is neither, or finer than that."""
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         return None
-    try:
-        number = Decimal(value)
-    except InvalidOperation:
+    if isinstance(value, str) and _NUMBER.fullmatch(value) is None:
         return None
-    # So large or fine a number is none of these, and would cost time to look at.
-    return number if number.is_finite() and abs(number.adjusted()) < 40 else None
+    number = Decimal(value)
+    # What is far larger or finer than any amount would only cost time to look at.
+    if not number.is_finite() or abs(number.adjusted()) > _MAGNITUDE_MAX:
+        return None
+    scaled = Fraction(number) * 10**decimals
+    return scaled.numerator if scaled.denominator == 1 else None
 
 
-def check_event(event: Event) -> Iterator[tuple[str, str]]:
+def check_event(event: Event, accounts: FeeAccounts | None = None) -> Iterator[tuple[str, str]]:
     """What is wrong with an event: where in its params (nowhere: its type), and a sentence."""
     if event.type != FEE:
         yield "", f"must be {FEE}"
         return
     reader = _Reader(event.params)
-    reader.read()
-    for path, message in reader.faults:
-        # A fault of the params as a whole is told of the first that should be there.
-        yield path or "percentage", message
+    tariff = reader.read()
+    yield from reader.faults
+    if accounts is not None and tariff.ledger_account_type:
+        problem = accounts.problem(tariff)
+        if problem is not None:
+            yield "ledgerAccountType", problem
+
+
+class FeeAccounts(msgspec.Struct, frozen=True):
+    """Which types of account may take fees: what they are charged must one day be settled."""
+
+    directory: Directory
+    settleable: Mapping[str, bool]
+    """Whether it can be settled, by type, of those that are active."""
+
+    def problem(self, tariff: Tariff) -> str | None:
+        """Why what a tariff charges could never be settled; None where it can be."""
+        account_type = tariff.ledger_account_type
+        if account_type not in self.settleable:
+            return "is no type of account here: add it first (POST /ledgerAccountTypes), or use INTERCHANGE_FEE"
+        if not self.settleable[account_type]:
+            return "is a type of account that can't be settled: use INTERCHANGE_FEE, or a settleable type"
+        unsettled = [each for each in _currencies(self.directory, tariff) if not _settles(self.directory, tariff, each)]
+        if unsettled:
+            return f"is settled by no deferred model in {', '.join(unsettled)}: add one first (vuka model add)"
+        return None
+
+
+def fee_accounts(tx: Tx, directory: Directory) -> FeeAccounts:
+    """The types of account that there are."""
+    rows = tx.query("SELECT name, is_settleable FROM ledger_account_type WHERE is_active = 1")
+    return FeeAccounts(directory, {name: bool(is_settleable) for name, is_settleable in rows})
+
+
+def _currencies(directory: Directory, tariff: Tariff) -> list[str]:
+    """Those in which a tariff may charge: its own, or all in which anybody can pay."""
+    if tariff.currency is not None:
+        return [tariff.currency]
+    hub = directory.participants[HUB].accounts
+    return sorted(currency for currency, account_type in hub if account_type == HUB_RECONCILIATION)
+
+
+def _settles(directory: Directory, tariff: Tariff, currency: str) -> bool:
+    model = directory.model_for(tariff.ledger_account_type, currency)
+    return model is not None and not model.is_immediate
 
 
 class FeeRules(msgspec.Struct, frozen=True):
@@ -353,9 +419,13 @@ class FeeRules(msgspec.Struct, frozen=True):
     """By the number of the rule."""
 
 
-def compile_fee_rules(content: bytes | str) -> FeeRules:
-    """Rules about fees from their JSON. Raises `vuka.rules.RulesError` with everything that is wrong."""
-    rules = compile_rules(content, facts=FACTS, check_event=check_event)
+def compile_fee_rules(content: bytes | str, accounts: FeeAccounts | None = None) -> FeeRules:
+    """Rules about fees from their JSON, such that ``accounts`` can take what they charge.
+
+    Raises `vuka.rules.RulesError` with everything that is wrong. Without ``accounts`` it is not asked what takes a fee:
+    for rules that are in force already, or that are only tried.
+    """
+    rules = compile_rules(content, facts=FACTS, check_event=lambda event: check_event(event, accounts))
     return FeeRules(rules, {rule.number: _Reader(rule.event.params).read() for rule in rules.rules})
 
 
@@ -383,6 +453,70 @@ class Entry(msgspec.Struct, frozen=True):
     row: tuple[int, int, str, str, str, int, int, int, int]
 
 
+class _Facts(Mapping[str, object]):
+    """What rules see of a payment. Each fact is looked up when a rule first asks for it: most ask for few."""
+
+    def __init__(self, directory: Directory, record: Record, read_transaction: TransactionReader) -> None:
+        self._directory = directory
+        self._record = record
+        self._read_transaction = read_transaction
+        self._found: dict[str, object] = {}
+
+    def __getitem__(self, name: str) -> object:
+        """The fact; raises `KeyError` where there is none."""
+        if name not in self._found:
+            self._found[name] = self._find(name)
+        if self._found[name] is None:
+            raise KeyError(name)
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in FACTS if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _find(self, name: str) -> object:
+        record = self._record
+        match name:
+            case "transfer":
+                return _transfer_fact(record)
+            case "transaction":
+                return _transaction_fact(record.ilp_packet, self._read_transaction)
+            case "payer":
+                return participant_fact(self._directory, record.payer_fsp)
+            case "payee":
+                return participant_fact(self._directory, record.payee_fsp)
+        return None
+
+
+def _transfer_fact(record: Record) -> dict[str, object]:
+    extensions: list[list[str]] = msgspec.json.decode(record.extensions) if record.extensions else []
+    return {
+        "transferId": record.wire_id,
+        "payerFsp": record.payer_fsp,
+        "payeeFsp": record.payee_fsp,
+        "amount": {"amount": format_amount(record.amount), "currency": record.currency},
+        # Of a key that comes twice the first counts, as in the reference.
+        "extensions": dict(reversed([(key, value) for key, value in extensions])),
+        "extensionList": {"extension": [{"key": key, "value": value} for key, value in extensions]},
+    }
+
+
+def _transaction_fact(packet: str | None, read: TransactionReader) -> dict[str, object] | None:
+    """The transaction object of a packet; None where it has none, or one that would cost too much to look into."""
+    if packet is None:
+        return None
+    try:
+        transaction = decode_json(read(packet))
+    except (ValueError, ArithmeticError, RecursionError):
+        return None
+    if not isinstance(transaction, dict):
+        return None
+    count, depth = sizes(transaction)
+    return transaction if count <= TRANSACTION_VALUES_MAX and depth <= TRANSACTION_DEPTH_MAX else None
+
+
 class Fees:
     """What charges payments. One for each hub."""
 
@@ -394,7 +528,7 @@ class Fees:
         self, rules: FeeRules, directory: Directory, record: Record, at_ms: int
     ) -> tuple[list[Rule], list[Charge]]:
         """The rules that hold for a payment committed at ``at_ms``, and what they charge it. Changes nothing."""
-        held = rules.rules.run(self._facts(directory, record))
+        held = rules.rules.run(_Facts(directory, record, self._read_transaction))
         charges: list[Charge] = []
         parties = {"payer": record.payer_fsp, "payee": record.payee_fsp, "hub": HUB}
         for rule in held:
@@ -407,38 +541,6 @@ class Fees:
                 charge = Charge(rule, tariff.ledger_account_type, debtor, creditor, record.currency, amount)
                 charges.append(charge)
         return held, charges
-
-    def _facts(self, directory: Directory, record: Record) -> dict[str, object]:
-        extensions: list[list[str]] = msgspec.json.decode(record.extensions) if record.extensions else []
-        facts: dict[str, object] = {
-            "transfer": {
-                "transferId": record.wire_id,
-                "payerFsp": record.payer_fsp,
-                "payeeFsp": record.payee_fsp,
-                "amount": {"amount": format_amount(record.amount), "currency": record.currency},
-                # Of a key that comes twice the first counts, as in the reference.
-                "extensions": dict(reversed([(key, value) for key, value in extensions])),
-                "extensionList": {"extension": [{"key": key, "value": value} for key, value in extensions]},
-            },
-            "payer": participant_fact(directory, record.payer_fsp),
-            "payee": participant_fact(directory, record.payee_fsp),
-        }
-        transaction = self._transaction(record.ilp_packet)
-        if transaction is not None:
-            facts["transaction"] = transaction
-        return facts
-
-    def _transaction(self, packet: str | None) -> dict[str, object] | None:
-        if packet is None:
-            return None
-        try:
-            transaction = decode_json(self._read_transaction(packet))
-        except (ValueError, ArithmeticError, RecursionError):
-            return None
-        if not isinstance(transaction, dict):
-            return None
-        count, depth = sizes(transaction)
-        return transaction if count <= TRANSACTION_VALUES_MAX and depth <= TRANSACTION_DEPTH_MAX else None
 
     def entries(self, work: Work, records: Sequence[Record]) -> list[Entry]:
         """The fees of payments that this batch commits, by the rules in force; opens the accounts they need."""
@@ -527,49 +629,32 @@ def store(work: Work, commands: Sequence[SetFeeRules]) -> list[Outcome]:
 
 
 def _store(work: Work, command: SetFeeRules) -> Outcome:
-    rules = compile_fee_rules(command.content)
-    for tariff in rules.tariffs.values():
-        problem = _settled_how(work, tariff)
-        if problem is not None:
-            return Outcome(error=OperatorError(problem))
+    try:
+        rules = compile_fee_rules(command.content, fee_accounts(work.tx, work.directory))
+    except RulesError as error:
+        # What takes the fees may have changed since the rules were checked.
+        return Outcome(error=error)
     rule_set_id = put_in_force(work, KIND, command.content, command.by)
     return Outcome(value=rule_set_id, note=f"{len(rules.tariffs)} rules about fees in force, version {rule_set_id}")
 
 
-def _settled_how(work: Work, tariff: Tariff) -> str | None:
-    """Why what a tariff charges could never be settled."""
-    account_type = tariff.ledger_account_type
-    rows = work.tx.query(
-        "SELECT is_active, is_settleable FROM ledger_account_type WHERE name = ?",
-        (account_type,),
-    )
-    if not rows:
-        return (
-            f"There is no ledger account type {account_type}. Add it first (POST /ledgerAccountTypes), or use "
-            "INTERCHANGE_FEE."
-        )
-    if rows[0] != (1, 1):
-        return f"Accounts of the type {account_type} can't be settled: use INTERCHANGE_FEE, or a settleable type."
-    currencies = [tariff.currency] if tariff.currency else _currencies(work.directory)
-    unsettled = [each for each in currencies if not _is_settled(work.directory, account_type, each)]
-    if unsettled:
-        return (
-            f"No deferred settlement model settles {account_type} in {', '.join(unsettled)}: add one first "
-            f"(vuka model add), or give the rule a currency that one settles."
-        )
+def unsettled_by(directory: Directory, models: Sequence[SettlementModel]) -> str | None:
+    """Why ``models`` can't take the place of the settlement models that there are; None where they can.
+
+    What the rules in force charge, and something settles, must still be settled.
+    """
+    in_force = directory.rule_sets.get(KIND)
+    if in_force is None:
+        return None
+    after = msgspec.structs.replace(directory, settlement_models=tuple(models))
+    for tariff in compile_fee_rules(in_force.content).tariffs.values():
+        for currency in _currencies(directory, tariff):
+            if _settles(directory, tariff, currency) and not _settles(after, tariff, currency):
+                return (
+                    f"rules about fees charge {tariff.ledger_account_type} in {currency}: "
+                    "add another deferred model for it, or change them"
+                )
     return None
-
-
-def _currencies(directory: Directory) -> list[str]:
-    """Those in which anybody can pay."""
-    return sorted(
-        code for code, account_type in directory.participants[HUB].accounts if account_type == HUB_RECONCILIATION
-    )
-
-
-def _is_settled(directory: Directory, account_type: str, currency: str) -> bool:
-    model = directory.model_for(account_type, currency)
-    return model is not None and not model.is_immediate
 
 
 # --- what was charged, and what would have been -----------------------------------------------------------------

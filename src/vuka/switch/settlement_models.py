@@ -10,8 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from vuka.errors import ErrorCode, FspiopError
 from vuka.money import Currency
+from vuka.switch.directory import SettlementModel
+from vuka.switch.fees import unsettled_by
 from vuka.switch.participants import open_model_accounts
 from vuka.switch.work import Command, Outcome, Work
 
@@ -107,7 +111,24 @@ def _fault(work: Work, command: AddSettlementModel) -> FspiopError | None:
     ):
         detail = f"{command.currency} has a Settlement Model for {command.ledger_account_type} already"
         return FspiopError(ErrorCode.CLIENT_ERROR, detail)
-    return None
+    problem = unsettled_by(work.directory, (*work.directory.settlement_models, _model(command)))
+    return None if problem is None else FspiopError(ErrorCode.CLIENT_ERROR, problem)
+
+
+def _model(command: AddSettlementModel) -> SettlementModel:
+    return SettlementModel(
+        settlement_model_id=0,
+        name=command.name,
+        is_active=True,
+        granularity=command.granularity,
+        interchange=command.interchange,
+        delay=command.delay,
+        currency=command.currency,
+        require_liquidity_check=command.require_liquidity_check,
+        ledger_account_type=command.ledger_account_type,
+        settlement_account_type=command.settlement_account_type,
+        auto_position_reset=command.auto_position_reset,
+    )
 
 
 def set_active(work: Work, commands: Sequence[SetSettlementModelActive]) -> list[Outcome]:
@@ -116,11 +137,17 @@ def set_active(work: Work, commands: Sequence[SetSettlementModelActive]) -> list
 
 
 def _set_active(work: Work, command: SetSettlementModelActive) -> Outcome:
-    touched = work.tx.run(
-        "UPDATE settlement_model SET is_active = ? WHERE name = ?", (int(command.is_active), command.name)
-    )
-    if not touched:
+    models = work.directory.settlement_models
+    if all(each.name != command.name for each in models):
         return Outcome(error=FspiopError(ErrorCode.INTERNAL_SERVER_ERROR, "Settlement Model does not exist"))
+    changed = [
+        msgspec.structs.replace(each, is_active=command.is_active) if each.name == command.name else each
+        for each in models
+    ]
+    problem = unsettled_by(work.directory, changed)
+    if problem is not None:
+        return Outcome(error=FspiopError(ErrorCode.CLIENT_ERROR, problem))
+    work.tx.run("UPDATE settlement_model SET is_active = ? WHERE name = ?", (int(command.is_active), command.name))
     work.directory_changed()
     if command.is_active and open_model_accounts(work, command.by):
         work.directory_changed()
