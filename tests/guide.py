@@ -1,7 +1,8 @@
 """Runs the console blocks of a page as its reader would, and compares what they print with what the page shows.
 
-A block is fenced with ``console``; a line that begins with ``$`` is a command, further lines of it end the one before
-with a backslash, and what follows is its output. Commands run one after another with bash in one empty directory.
+A block with a ``title`` is a file, which the reader saves under that name before anything else. One fenced with
+``console`` is a dialogue: a line that begins with ``$`` is a command, further lines of it end the one before with a
+backslash, and what follows is its output. Commands run one after another with bash in one empty directory.
 ``vuka serve`` runs beside them until the page ends. The hub's usual ports are replaced by free ones, and what is new
 each time (ids, times, secrets) is compared by its shape only. ``VUKA_WRITE_GUIDE=1`` writes the page anew from what
 the commands print.
@@ -17,7 +18,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,8 @@ COMMAND_SECONDS = 60
 USUAL_PORTS = (4000, 4001)
 
 _BLOCK = re.compile(r"^( *)```console\n(.*?)^ *```", re.M | re.S)
+
+_FILE = re.compile(r"^```\w+ title=\"([\w.-]+)\"\n(.*?)^```", re.M | re.S)
 
 _SERVES = re.compile(r"(VUKA_\w+=\S+ (\\\n *)?)*vuka serve\b")
 
@@ -79,6 +82,11 @@ def steps(page: Path) -> Iterator[Step]:
             yield Step(start + first, "\n".join(command), "\n".join(lines[output:number]).rstrip())
 
 
+def files(page: Path) -> dict[str, str]:
+    """The files that a page has its reader save, by their names."""
+    return dict(_FILE.findall(page.read_text(encoding="utf-8")))
+
+
 def shape(text: str) -> list[str]:
     """The lines of an output without what is new each time."""
     for pattern, name in _VARYING:
@@ -115,6 +123,11 @@ class Reader:
             "VUKA_OPERATORS_API_PORT": str(self._ports[4001]),
             "VUKA_OPERATORS_URL": f"http://127.0.0.1:{self._ports[4001]}",
         }
+
+    def save(self, files: Mapping[str, str]) -> None:
+        """Makes files in the directory in which commands run."""
+        for name, content in files.items():
+            (self._work / name).write_text(content, encoding="utf-8")
 
     def run(self, command: str) -> str:
         """What a command prints, standard error included."""

@@ -1,4 +1,4 @@
-"""The operators' guide is what its reader sees: every command in it is run, every output compared."""
+"""The operators' guides are what their reader sees: every command in them is run, every output compared."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ["onboarding.md", "bank-files.md"])
+@pytest.mark.parametrize("name", ["onboarding.md", "bank-files.md", "fees.md"])
 def test_every_command_of_an_operators_guide_prints_what_the_guide_shows(tmp_path: Path, name: str) -> None:
     page = DOCS / name
     reader = guide.Reader(tmp_path)
+    reader.save(guide.files(page))
     results: list[tuple[guide.Step, str]] = []
     try:
         for step in guide.steps(page):
@@ -37,6 +38,15 @@ def test_a_page_is_read_command_by_command(tmp_path: Path) -> None:
         (7, "true", ""),
         (13, "ls", "c"),
     ]
+
+
+def test_a_block_with_a_title_is_a_file_that_the_reader_saves(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text('```json title="a.json"\n{\n}\n```\n\n```json\n[]\n```\n\n```console\n$ cat a.json\n{\n}\n```\n')
+    assert guide.files(page) == {"a.json": "{\n}\n"}
+    reader = guide.Reader(tmp_path)
+    reader.save(guide.files(page))
+    assert [reader.run(step.command) for step in guide.steps(page)] == ["{\n}"]
 
 
 def test_an_output_that_differs_is_seen() -> None:
