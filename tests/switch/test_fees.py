@@ -627,6 +627,25 @@ def test_a_payment_whose_transaction_cannot_be_read_is_committed_as_if_it_had_no
     assert is_charged(scheme, {"not": there}, ilp_packet=unreadable)
 
 
+odd_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.just("Wallet"),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["extension", "key", "value", "partyIdInfo", "scenario"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(parts=st.dictionaries(st.sampled_from(["payer", "payee", "transactionType"]), odd_values), list_=odd_values)
+def test_no_transaction_is_so_odd_that_a_rule_could_not_look_at_it(parts: dict[str, Any], list_: object) -> None:
+    rules = compile_fee_rules(json.dumps([fee_rule(conditions=WALLET_TO_WALLET, percentage="1")])).rules
+    assert rules.run({"transaction": parts}) == []
+    wallets = transaction()
+    wallets["payee"]["partyIdInfo"]["extensionList"]["extension"] = list_
+    rules.run({"transaction": wallets})
+
+
 def test_a_transaction_is_not_looked_at_unless_a_rule_asks_for_it(scheme: Settling) -> None:
     asked: list[str] = []
 
