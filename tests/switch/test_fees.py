@@ -328,7 +328,11 @@ def test_an_amount_is_one_that_the_hub_can_hold(name: str, wrong: object) -> Non
     assert faults_of(**of) == [(name, AMOUNT)]
 
 
-@pytest.mark.parametrize("number", [b"1e35", b"1e-35", b"1E+300", b"123456789012345678901234567890", b"0e999"])
+@pytest.mark.parametrize(
+    "number",
+    [b"1e35", b"1e-35", b"1E+300", b"123456789012345678901234567890", b"0e999", b"0." + b"1" * 200_000],
+    ids=lambda number: number[:9].decode(),
+)
 def test_a_number_beyond_any_amount_is_refused_and_does_no_harm(number: bytes) -> None:
     content = json.dumps([fee_rule(percentage="1", currency="USD", fixed="NUMBER")]).encode()
     with pytest.raises(RulesError) as refused:
@@ -1039,6 +1043,12 @@ def test_no_immediate_model_takes_over_what_rules_charge(scheme: Settling) -> No
         **at_once,
     )
     assert scheme.hub.refuse(command)[0] == "3000"
+    # Nor one that was there before the rules, and switched off.
+    scheme.charge()
+    scheme.hub.accept(command)
+    scheme.hub.accept(SetSettlementModelActive(name="AT_ONCE", is_active=False))
+    scheme.charge(SIX_PER_MILLE)
+    assert scheme.hub.refuse(SetSettlementModelActive(name="AT_ONCE", is_active=True))[0] == "3000"
     # Of another currency, or another type of account, it takes nothing from them.
     scheme.add_model("EUROS", "IMMEDIATE", "GROSS", "BILATERAL", currency=Currency("EUR"), **at_once)
     scheme.add_model("POSITIONS", "IMMEDIATE", "GROSS", "BILATERAL")

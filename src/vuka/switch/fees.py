@@ -352,7 +352,7 @@ def _scaled(value: object, decimals: int) -> int | None:
         return None
     number = Decimal(value)
     # What is far larger or finer than any amount would only cost time to look at.
-    if not number.is_finite() or abs(number.adjusted()) > _MAGNITUDE_MAX:
+    if abs(number.adjusted()) > _MAGNITUDE_MAX or len(number.as_tuple().digits) > 2 * _MAGNITUDE_MAX:
         return None
     scaled = Fraction(number) * 10**decimals
     return scaled.numerator if scaled.denominator == 1 else None
