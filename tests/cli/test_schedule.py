@@ -60,6 +60,7 @@ def test_a_schedule_is_paused_resumed_and_removed(url: str) -> None:
     assert said("schedule", "pause", "end-of-day", *at) == "end-of-day is paused."
     assert "but is paused." in said("schedule", "show", "end-of-day", *at)
     assert "paused" in said("schedule", "list", *at)
+    assert said("schedule", "change", "end-of-day", "--cron", "0 18 * * SUN", *at) == "end-of-day is paused."
     assert AT_SIX.fullmatch(said("schedule", "resume", "end-of-day", *at))
     assert said("schedule", "remove", "end-of-day", *at) == "end-of-day is removed."
     assert "end-of-day" not in said("schedule", "list", *at)

@@ -36,7 +36,7 @@ def add(
     if model is not None:
         body["settlementModel"] = model
     made: dict[str, Any] = call(url, "POST", "/settlementSchedules", body)
-    console.print(f"{name} runs next at {_next(made)}.", highlight=False)
+    _say(made)
 
 
 @app.command("list")
@@ -110,7 +110,7 @@ def change(
     if not body:
         fail("Nothing is to be changed. Give --cron, --time-zone or --model.")
     changed: dict[str, Any] = call(url, "PUT", _path(name), body)
-    console.print(f"{name} runs next at {_next(changed)}.", highlight=False)
+    _say(changed)
 
 
 @app.command("pause")
@@ -119,8 +119,8 @@ def pause(name: Name, url: HubUrl = DEFAULT_URL) -> None:
 
     Example: [bold]vuka schedule pause end-of-day[/bold]
     """
-    call(url, "PUT", _path(name), {"isActive": False})
-    console.print(f"{name} is paused.", highlight=False)
+    paused: dict[str, Any] = call(url, "PUT", _path(name), {"isActive": False})
+    _say(paused)
 
 
 @app.command("resume")
@@ -130,7 +130,7 @@ def resume(name: Name, url: HubUrl = DEFAULT_URL) -> None:
     Example: [bold]vuka schedule resume end-of-day[/bold]
     """
     resumed: dict[str, Any] = call(url, "PUT", _path(name), {"isActive": True})
-    console.print(f"{name} runs next at {_next(resumed)}.", highlight=False)
+    _say(resumed)
 
 
 @app.command("remove")
@@ -141,6 +141,11 @@ def remove(name: Name, url: HubUrl = DEFAULT_URL) -> None:
     """
     call(url, "DELETE", _path(name))
     console.print(f"{name} is removed.", highlight=False)
+
+
+def _say(schedule: dict[str, Any]) -> None:
+    when = f"runs next at {_next(schedule)}" if schedule["isActive"] else "is paused"
+    console.print(f"{schedule['name']} {when}.", highlight=False)
 
 
 def _path(name: str) -> str:
