@@ -169,10 +169,11 @@ def settle_immediate_content(work: Work, window_ids: Sequence[int]) -> None:
 
 
 def _has_unsettled_payments(work: Work, window_id: int) -> bool:
+    # CROSS JOIN keeps SQLite from looking through all transfers for the few that are left.
     return bool(
         work.tx.query(
-            """SELECT 1 FROM gross_unsettled g JOIN transfer t ON t.transfer_seq = g.transfer_seq
-               WHERE t.settlement_window_id = ? LIMIT 1""",
+            """SELECT 1 FROM gross_unsettled g CROSS JOIN transfer t
+               WHERE t.transfer_seq = g.transfer_seq AND t.settlement_window_id = ? LIMIT 1""",
             (window_id,),
         )
     )
