@@ -82,7 +82,9 @@ def test_four_combinations_make_a_model(client: TestClient, delay: str, granular
     ):
         assert answer.status_code == 201
     else:
-        assert refused(answer)[:2] == (400, "3000")
+        text = "Invalid settlement model definition - delay-granularity-interchange combination is not supported"
+        assert refused(answer) == (400, "3000", f"Generic client error - {text}")
+        assert [each["name"] for each in client.get("/settlementModels").json()] == ["DEFAULTDEFERREDNET"]
 
 
 @pytest.mark.parametrize("name", list(MODEL))
@@ -161,6 +163,49 @@ def test_a_model_of_the_currency_goes_before_the_default_for_the_same_account(cl
     assert accounts_of(client, "first") == [("POSITION", 0), ("SETTLEMENT", 0)]
     answer = client.post("/participants", json={"name": "second", "currency": "EUR"})
     assert refused(answer)[:2] == (400, "6000")
+
+
+@pytest.mark.parametrize("currency", ["USD", None])
+def test_a_model_that_comes_later_opens_its_accounts_for_participants_that_are_there(
+    client: TestClient, bench: SchemeBench, currency: str | None
+) -> None:
+    bench.onboard("first", "USD", cap="100")
+    bench.onboard("first", "EUR", cap="100")
+    accounts_of(client, "second")
+    client.post("/settlementModels", json={**FEES, "currency": "USD"} if currency else without(FEES, "currency"))
+
+    def fees(name: str) -> list[tuple[str, str, int]]:
+        found = client.get(f"/participants/{name}/accounts").json()
+        kinds = ("INTERCHANGE_FEE", "INTERCHANGE_FEE_SETTLEMENT")
+        return sorted(
+            (each["currency"], each["ledgerAccountType"], each["isActive"])
+            for each in found
+            if each["ledgerAccountType"] in kinds
+        )
+
+    def both(code: str, is_active: int) -> list[tuple[str, str, int]]:
+        return [(code, "INTERCHANGE_FEE", is_active), (code, "INTERCHANGE_FEE_SETTLEMENT", is_active)]
+
+    # Where limits are set already the accounts are active at once; where they are not, with the limits.
+    assert fees("first") == ([] if currency else both("EUR", 1)) + both("USD", 1)
+    assert fees("second") == both("USD", 0)
+    limits = {"currency": "USD", "limit": {"type": "NET_DEBIT_CAP", "value": 10}, "initialPosition": 0}
+    client.post("/participants/second/initialPositionAndLimits", json=limits)
+    assert fees("second") == both("USD", 1)
+    assert accounts_of(client, "third")[2:] == [("INTERCHANGE_FEE", 0), ("INTERCHANGE_FEE_SETTLEMENT", 0)]
+
+
+def test_a_model_taken_into_use_again_opens_what_was_missed(client: TestClient) -> None:
+    client.post("/settlementModels", json=FEES)
+    client.put("/settlementModels/FEES", json={"isActive": False})
+    assert accounts_of(client, "first") == [("POSITION", 0), ("SETTLEMENT", 0)]
+    client.put("/settlementModels/FEES", json={"isActive": True})
+    found = [each["ledgerAccountType"] for each in client.get("/participants/first/accounts").json()]
+    assert found == ["POSITION", "SETTLEMENT", "INTERCHANGE_FEE", "INTERCHANGE_FEE_SETTLEMENT"]
+
+
+def without(body: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in body.items() if key != name}
 
 
 # --- ledger account types --------------------------------------------------------------------------------------------

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from vuka.cli.process import HubProcess, hub_process
+from vuka.store.sqlite import read_only_uri
 
 
 def vuka(*arguments: str, data: Path | None = None, url: str | None = None, **variables: str) -> tuple[int, str, str]:
@@ -193,6 +198,11 @@ def test_the_demo_plays_its_script_twice_on_one_directory_and_its_books_can_be_a
     for _ in range(2):
         code, said, errors = vuka("demo", "--once", "--data", str(data), *ports)
         assert (code, "The books balance" in said) == (0, True), said + errors
+        assert re.search(r"Window \d closed and settled: settlement \d is\s+SETTLED", said)
+        for currency in ("KES", "USD"):
+            _, _, table = said.partition(f"Trial balance, {currency}")
+            (sums,) = re.findall(r"all +│ and \d+ at nothing +│ +([\d,.]+) │ +([\d,.]+) │", table.partition("└")[0])
+            assert sums[0] == sums[1]
     connection = sqlite3.connect(data / "vuka.db")
     ((transfer_id,),) = connection.execute(
         "SELECT wire_id FROM transfer WHERE kind = 'PAYMENT' AND state = 'COMMITTED' ORDER BY transfer_seq LIMIT 1"
@@ -214,3 +224,37 @@ def test_the_demo_plays_its_script_twice_on_one_directory_and_its_books_can_be_a
     code, said, _ = vuka("audit", "--json", data=data)
     assert code == 1
     assert "the ledger did what the record says" in {each["rule"] for each in json.loads(said)["differences"]}
+
+
+@pytest.mark.timeout(120)
+def test_the_live_demo_ends_with_its_window_settled_and_its_books_audited(tmp_path: Path) -> None:
+    data = tmp_path / "demo"
+    ports = ("--participants-port", "0", "--operators-port", "0")
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "vuka", "demo", "--data", str(data), *ports],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
+    )
+    deadline = time.monotonic() + 60
+    while not _has_committed(data):
+        assert time.monotonic() < deadline
+        assert demo.poll() is None
+        time.sleep(0.05)
+    demo.send_signal(signal.SIGINT)
+    said, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 0, said
+    assert re.search(r"Window 1 closed and settled: settlement 1 is\s+SETTLED", said)
+    assert "Trial balance, USD" in said
+    assert "The books balance" in said
+
+
+def _has_committed(data: Path) -> bool:
+    """Whether anybody has paid; not, where there is no database yet."""
+    with contextlib.suppress(sqlite3.OperationalError):
+        connection = sqlite3.connect(read_only_uri(data / "vuka.db"), uri=True)
+        with contextlib.closing(connection):
+            rows = connection.execute("SELECT 1 FROM transfer WHERE kind = 'PAYMENT' AND state = 'COMMITTED' LIMIT 1")
+            return bool(rows.fetchall())
+    return False

@@ -40,7 +40,7 @@ def test_a_model_is_added_listed_and_taken_out_of_use(url: str) -> None:
 
 def test_a_model_that_makes_no_sense_is_refused_with_a_sentence(url: str) -> None:
     sentence = refused("model", "add", "ODD", "--delay", "immediate", "--url", url)
-    assert "IMMEDIATE NET MULTILATERAL is not a settlement model" in sentence
+    assert "delay-granularity-interchange combination is not supported" in sentence
 
 
 def test_a_ledger_account_type_is_added_and_listed(url: str) -> None:

@@ -527,6 +527,34 @@ async def put_fees(desk: Desk) -> httpx.Response:
 ONLY_ASKING: Final = ("/rules/fees/try",)
 """What is POSTed because the question is too long for a URL: nothing is changed by it."""
 
+# --- schedules of settlement, the hub's own --------------------------------------------------------------------------
+
+SCHEDULE: Final = {"cron": "0 18 * * MON-FRI", "timeZone": "Africa/Kigali", "settlementModel": "DEFAULTDEFERREDNET"}
+
+
+async def _scheduled(desk: Desk) -> str:
+    """The path of a new schedule."""
+    name = f"schedule-{uuid.uuid4().hex[:12]}"
+    made = await desk.ask("POST", "/settlementSchedules", {"name": name, **SCHEDULE})
+    assert made.status_code == 201, made.text
+    return f"/settlementSchedules/{name}"
+
+
+_simple(OWN, "GET", "/settlementSchedules", 200, "/settlementSchedules")
+_simple(OWN, "POST", "/settlementSchedules", 201, "/settlementSchedules", {"name": "end-of-day", **SCHEDULE})
+
+
+def _of_a_schedule(method: str, status: int, body: object = None) -> None:
+    async def success(desk: Desk) -> httpx.Response:
+        return await desk.ask(method, await _scheduled(desk), body)
+
+    succeeds(OWN, method, "/settlementSchedules/{name}", status)(success)
+
+
+_of_a_schedule("GET", 200)
+_of_a_schedule("PUT", 200, {"isActive": False})
+_of_a_schedule("DELETE", 204)
+
 ELSEWHERE: Final[dict[Operation, str]] = {(ORACLE, "GET", "/metrics"): "one process has one page of metrics: /metrics"}
 """What the files have and this listener answers under another path."""
 

@@ -12,6 +12,7 @@ from tests.switch.wire import fulfil, prepare
 from vuka.config import Scheme
 from vuka.ids import FspId
 from vuka.money import Currency
+from vuka.switch.gross_settlement import SettleGross
 from vuka.switch.participants import AdjustLimit
 from vuka.switch.settlement_models import SetSettlementModelActive
 from vuka.switch.settlements import (
@@ -24,6 +25,7 @@ from vuka.switch.settlements import (
     UpdateSettlement,
 )
 from vuka.switch.windows import CloseWindow
+from vuka.switch.work import Command
 
 A, B, C = "alpha", "bravo", "charlie"
 
@@ -100,6 +102,35 @@ def test_two_closes_of_one_window_in_one_batch_close_it_once(scheme: Settling) -
     command = CloseWindow(window_id=scheme.open_window, reason="end of day")
     first, second = scheme.hub.run_many([command, command])
     assert (first.value, second.error is None) == (2, False)
+
+
+def steps(scheme: Settling, command: Command) -> int:
+    """How much SQLite has to do for a command, in steps of its virtual machine."""
+    taken = 0
+
+    def count() -> int:
+        nonlocal taken
+        taken += 1
+        return 0
+
+    connection = scheme.hub.database._writer
+    connection.set_progress_handler(count, 1)
+    try:
+        scheme.hub.accept(command)
+    finally:
+        connection.set_progress_handler(None, 1)
+    return taken
+
+
+def test_closing_a_window_costs_by_the_pairs_in_it_and_not_by_its_transfers(scheme: Settling) -> None:
+    scheme.pay(A, B, "1 USD")
+    scheme.close()
+    scheme.pay(A, B, "1 USD")
+    of_one = steps(scheme, CloseWindow(window_id=scheme.open_window, reason="one"))
+    for _ in range(300):
+        scheme.pay(A, B, "0.0001 USD")
+    of_many = steps(scheme, CloseWindow(window_id=scheme.open_window, reason="many"))
+    assert of_many < of_one * 1.1
 
 
 # --- deferred net, multilateral ---------------------------------------------------------------------------------
@@ -558,6 +589,19 @@ def test_a_payee_that_has_spent_it_meanwhile_settles_all_the_same(instant: Settl
     instant.hub.accept(instant.hub.funds_in(A, "5000 USD"))
     instant.retry_gross()
     assert (instant.positions(A, B, C), instant.liquidity(A, B, C)) == (("0",) * 3, ("-4200", "-1000", "-3800"))
+
+
+def test_looking_for_what_can_be_settled_late_costs_by_what_is_left_and_not_by_all_transfers(
+    instant: Settling,
+) -> None:
+    withdrawn(instant)
+    instant.retry_gross()
+    of_few = steps(instant, SettleGross())
+    for _ in range(300):
+        instant.pay(B, C, "0.0001 USD")
+    instant.hub.accept(instant.hub.funds_in(A, "799.9999 USD"))
+    assert instant.positions(A, B) == ("800", "-800")
+    assert steps(instant, SettleGross()) < of_few * 4
 
 
 def test_a_change_of_model_holds_from_the_next_commit(scheme: Settling) -> None:

@@ -79,6 +79,8 @@ NEEDED_ROLES: Final[Mapping[str, Mapping[str, Role | None]]] = {
     "/v2/settlements/{id}/statements/check": {"POST": Role.FINANCE},
     "/v2/settlements/{id}/statements/{statement:int}": _READ,
     "/v2/settlements/{id}/statements/{statement:int}/files/{file:int}": _READ,
+    "/settlementSchedules": {"GET": Role.READ, "POST": Role.FINANCE},
+    "/settlementSchedules/{name}": {"GET": Role.READ, "PUT": Role.FINANCE, "DELETE": Role.FINANCE},
     "/transactions/{id}": _READ,
     "/transfers/{transferId}": _READ,
     # Who serves which party: by the oracles that the hub asks, and by its own.

@@ -128,6 +128,13 @@ class Fields:
         """A string, or None where it is missing."""
         return self.text(name) if name in self._left else None
 
+    def nullable_text(self, name: str) -> str | None:
+        """A string, or ``null``; it must be there."""
+        if name in self._left and self._left[name] is None:
+            del self._left[name]
+            return None
+        return self.text(name)
+
     def matching(self, name: str, pattern: re.Pattern[str], rule: str) -> str:
         """A string that a pattern matches as a whole."""
         value = self.text(name)

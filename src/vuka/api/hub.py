@@ -44,6 +44,7 @@ from vuka.switch import (
     participants,
     quote_rules,
     quotes,
+    schedules,
     settlement_models,
     settlements,
     transfers,
@@ -79,6 +80,7 @@ def use_cases(rules: QuoteRules) -> tuple[UseCase, ...]:
                 *settlements.USE_CASES,
                 *bank_accounts.USE_CASES,
                 *bank_statements.USE_CASES,
+                *schedules.USE_CASES,
             )
         ),
         *(use_case(handler, *commands) for handler, *commands in (*quote_rules.USE_CASES, *fees.USE_CASES)),

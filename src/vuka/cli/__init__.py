@@ -24,6 +24,7 @@ from vuka.cli import (
     oracle,
     participant,
     quotes,
+    schedule,
     settlement,
     trace,
     transfer,
@@ -84,6 +85,7 @@ settlement.app.command("check-statement")(bank_files.check_statement)
 settlement.app.command("import-statement")(bank_files.import_statement)
 settlement.app.command("statements")(bank_files.statements)
 app.add_typer(bank_files.app, name="bank-account")
+app.add_typer(schedule.app, name="schedule")
 app.add_typer(fees.app, name="fees")
 app.add_typer(books.app, name="books")
 app.command("trace")(trace.trace)

@@ -8,12 +8,14 @@ import shutil
 import signal
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group
 from rich.live import Live
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -23,11 +25,17 @@ from vuka.cli.output import console, fail
 from vuka.cli.process import hub_process
 from vuka.config import CONFIG_FILE, load, to_toml
 from vuka.errors import OperatorError
+from vuka.httpclient import TransportError
 from vuka.money import Amount, Currency
+from vuka.sim.onboard import OnboardingError
 from vuka.sim.participant import Conduct, Payment, PaymentState
 from vuka.sim.scenario import CAST, CURRENCIES, SCRIPT, SHORT_TRANSFER_SECONDS, TRANSFER_SECONDS, Cast, play
 from vuka.store.migrate import current_revision
 
+if TYPE_CHECKING:
+    from vuka.switch.books import Balance
+
+BAD_REQUEST = 400
 DEFAULT_MODEL = "DEFAULTDEFERREDNET"
 SHOWN = 14
 PACE_SECONDS = 0.6
@@ -81,11 +89,10 @@ async def _demo(data: Path, participants_port: int, operators_port: int, *, once
             else:
                 await _live(cast, data)
                 ended_well = True
+            ended_well = await _end_of_day(cast) and ended_well
         finally:
             await cast.stop()
-    if once:
-        ended_well = _audited(data) and ended_well
-    return ended_well
+    return _audited(data) and ended_well
 
 
 # --- once -------------------------------------------------------------------------------------------------------------
@@ -108,9 +115,6 @@ async def _once(cast: Cast) -> bool:
         )
         ended_well = ended_well and result.ok
     console.print(table)
-    console.print(await _positions(cast))
-    console.print(await _settle(cast))
-    console.print(await _positions(cast))
     if not ended_well:
         console.print("[bold red]Not every payment ended as it should have.[/]")
     return ended_well
@@ -122,24 +126,49 @@ def _end(payment: Payment) -> str:
     return f"[yellow]{payment.state}[/] {payment.error}"
 
 
-async def _settle(cast: Cast) -> Table:
-    """Closes the window, settles it, and shows who owed how much."""
+# --- the end of the day -----------------------------------------------------------------------------------------------
+
+
+async def _end_of_day(cast: Cast) -> bool:
+    """Closes the window and settles it, and shows what that does to positions; whether it could be done."""
+    try:
+        await _settle(cast)
+    except (OnboardingError, TransportError) as error:
+        console.print(f"[bold red]The window is not settled[/]: {escape(str(error))}")
+        return False
+    return True
+
+
+async def _settle(cast: Cast) -> None:
+    console.print(await _positions(cast))
     operator = cast.operator
     (window,) = await operator.do("GET", "/v2/settlementWindows?state=OPEN")
-    await operator.do("POST", f"/v2/settlementWindows/{window['id']}", {"state": "CLOSED", "reason": "end of the demo"})
+    path = f"/v2/settlementWindows/{window['id']}"
+    status, answer = await operator.call("POST", path, {"state": "CLOSED", "reason": "end of the demo"})
+    if "is empty" in str(answer):
+        console.print(f"Nobody has paid anybody: window {window['id']} is empty and stays open.")
+        return
+    if status >= BAD_REQUEST:
+        raise OnboardingError(f"the hub answered {status}: {answer}")
     wanted = {"settlementModel": DEFAULT_MODEL, "reason": "the demo", "settlementWindows": [{"id": window["id"]}]}
     made = await operator.do("POST", "/v2/settlements", wanted)
     settled = await operator.do("POST", f"/v2/settlements/{made['id']}/finalise", {"reason": "the bank has paid"})
+    console.print(await _settled(cast, settled, window["id"]))
+    console.print(await _positions(cast))
+
+
+async def _settled(cast: Cast, settlement: dict[str, Any], window_id: int) -> Table:
+    """Who owed how much to all the others."""
     owners = {
         account["id"]: participant["name"]
-        for participant in await operator.do("GET", "/participants")
+        for participant in await cast.operator.do("GET", "/participants")
         for account in participant["accounts"]
     }
-    title = f"Window {window['id']} closed and settled: settlement {settled['id']} is {settled['state']}"
+    title = f"Window {window_id} closed and settled: settlement {settlement['id']} is {settlement['state']}"
     table = Table(title=title, title_justify="left", header_style="bold")
     for column in ("participant", "currency", "owes", "is owed"):
         table.add_column(column, justify="right" if "ow" in column else "left")
-    for participant in settled["participants"]:
+    for participant in settlement["participants"]:
         for account in participant["accounts"]:
             net = account["netSettlementAmount"]
             owes, is_owed = (f"{net['amount']:,.2f}", "") if net["amount"] > 0 else ("", f"{-net['amount']:,.2f}")
@@ -171,14 +200,8 @@ def _audited(data: Path) -> bool:
     with reading(read_config(data)) as (tx, ledger):
         report = audit(tx, ledger)
         balances = trial_balance(ledger, read_directory(tx))
-    table = Table(title="Trial balance", title_justify="left", header_style="bold")
-    for column in ("currency", "debits", "credits", "accounts"):
-        table.add_column(column, justify="left" if column == "currency" else "right")
     for currency in sorted({each.currency for each in balances}):
-        sides = [each for each in balances if each.currency == currency]
-        sums = (sum(each.debits for each in sides), sum(each.credits for each in sides))
-        table.add_row(currency, *(str(Amount(Currency(currency), each)) for each in sums), str(len(sides)))
-    console.print(table)
+        console.print(_trial_balance(currency, [each for each in balances if each.currency == currency]))
     if report.differences:
         for each in report.differences:
             console.print(f"[bold red]{each.rule}[/]: {each.subject}: expected {each.expected}, found {each.found}")
@@ -188,6 +211,27 @@ def _audited(data: Path) -> bool:
         f"{report.transfers} transfers recomputed."
     )
     return True
+
+
+def _trial_balance(currency: str, balances: Sequence[Balance]) -> Table:
+    """Each account with its balance on the side where it is, and both sides added up."""
+    table = Table(title=f"Trial balance, {currency}", title_justify="left", header_style="bold", show_footer=True)
+    sides = [(max(0, each.debits - each.credits), max(0, each.credits - each.debits)) for each in balances]
+    sums = [_figure(currency, sum(amounts)) for amounts in zip(*sides, strict=True)]
+    at_nothing = sum(1 for side in sides if not any(side))
+    table.add_column("participant", footer="all")
+    table.add_column("account", footer=f"and {at_nothing} at nothing" if at_nothing else "")
+    table.add_column("debit", footer=sums[0], justify="right")
+    table.add_column("credit", footer=sums[1], justify="right")
+    for each, side in zip(balances, sides, strict=True):
+        if any(side):
+            debit, credit = (_figure(currency, amount) if amount else "" for amount in side)
+            table.add_row(each.participant, each.type, debit, credit)
+    return table
+
+
+def _figure(currency: str, amount: int) -> str:
+    return str(Amount(Currency(currency), amount)).removesuffix(f" {currency}")
 
 
 # --- live -------------------------------------------------------------------------------------------------------------
@@ -236,6 +280,8 @@ async def _live(cast: Cast, data: Path) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    # Where it is no terminal the view ends without a line of its own.
+    console.print()
 
 
 async def _watch(cast: Cast, scene: _Scene) -> None:

@@ -31,7 +31,7 @@ from vuka.ids import HUB, FspId, TransferId, parse_id
 from vuka.ledger.model import Ledger
 from vuka.store import Tx
 from vuka.store.sqlite import Database, SqliteTx
-from vuka.switch import gross_settlement, transfers, undelivered
+from vuka.switch import gross_settlement, schedules, transfers, undelivered
 from vuka.switch.directory import Directory, DirectoryCache
 from vuka.switch.work import Command, Inbound, Notice, Outcome, Work, in_declared_version
 
@@ -55,6 +55,10 @@ REFUSED_BODY_BYTES_MAX: Final = 16_384
 """How much of a refused message's body is kept: enough to see what was wrong, too little to fill a disk with."""
 
 PURGE_EVERY_MS: Final = 10_000
+
+SCHEDULES_MS_MAX: Final = 1_000
+"""How late a settlement window may close by its schedule, in milliseconds, however seldom the other timers look."""
+
 DAY_MS: Final = 86_400_000
 
 _OWN_REPORTS: Final = (undelivered.ReportUndelivered, transfers.TellResult)
@@ -177,6 +181,7 @@ class Engine:
         self._tasks = [
             asyncio.create_task(self._write(), name="vuka-engine"),
             asyncio.create_task(self._tick(), name="vuka-timers"),
+            asyncio.create_task(self._keep_schedules(), name="vuka-schedules"),
         ]
         self._tasks[0].add_done_callback(self._writer_ended)
 
@@ -513,6 +518,28 @@ class Engine:
             if not outcome.value:
                 return
 
+    async def _keep_schedules(self) -> None:
+        """Closes settlement windows when they are due; at the start what fell due meanwhile, and plans all anew."""
+        replans_all = True
+        while True:
+            try:
+                if await self._run_schedules(replans_all=replans_all):
+                    replans_all = False
+            except Exception:
+                log.exception("the schedules failed and will run again")
+            await asyncio.sleep(min(self.config.engine.timer_ms, SCHEDULES_MS_MAX) / 1000)
+
+    async def _run_schedules(self, *, replans_all: bool) -> bool:
+        """Whether all is done: not where it could not be committed, of which the log knows."""
+        if not self.read(_anything_scheduled(self._clock_ms(), replans_all=replans_all)):
+            return True
+        outcome = await self._enqueue(schedules.RunSchedules(replans_all=replans_all), internal=True)
+        if not isinstance(outcome.value, tuple):
+            return False
+        for each in outcome.value:
+            log.info("a schedule ran", schedule=each.name, due_ms=each.due_ms, outcome=each.outcome)
+        return True
+
     async def _purge(self) -> None:
         now_ms = self._clock_ms()
         if now_ms - self._purged_ms < PURGE_EVERY_MS:
@@ -541,6 +568,13 @@ def _ids_of(target: Target) -> tuple[str, ...]:
 def _anything_expired(now_ms: int) -> Callable[[Tx, Ledger, Directory], bool]:
     def query(tx: Tx, _ledger: Ledger, _directory: Directory) -> bool:
         return bool(tx.query("SELECT 1 FROM transfer WHERE state = 'RESERVED' AND expires_ms <= ? LIMIT 1", (now_ms,)))
+
+    return query
+
+
+def _anything_scheduled(now_ms: int, *, replans_all: bool) -> Callable[[Tx, Ledger, Directory], bool]:
+    def query(tx: Tx, _ledger: Ledger, _directory: Directory) -> bool:
+        return schedules.anything_planned(tx) if replans_all else schedules.anything_to_do(tx, now_ms)
 
     return query
 

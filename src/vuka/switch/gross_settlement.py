@@ -75,9 +75,10 @@ def anything_to_retry(tx: Tx) -> bool:
 def _waiting(work: Work) -> list[tuple[Record, int]]:
     """Unsettled payments, oldest first, of payers that have liquidity: others would only be refused again."""
     payers: list[tuple[Participant, Account]] = []
+    # CROSS JOIN keeps SQLite from looking through all transfers for the few that are left.
     for name, currency in work.tx.query(
         """SELECT DISTINCT t.payer_fsp, t.currency
-           FROM gross_unsettled g JOIN transfer t ON t.transfer_seq = g.transfer_seq"""
+           FROM gross_unsettled g CROSS JOIN transfer t WHERE t.transfer_seq = g.transfer_seq"""
     ):
         participant = work.directory.participants[name]
         payers.append((participant, participant.accounts[currency, SETTLEMENT]))
@@ -89,8 +90,9 @@ def _waiting(work: Work) -> list[tuple[Record, int]]:
             continue
         for attempts, *row in work.tx.query(
             f"""SELECT g.attempts, {columns}
-                FROM gross_unsettled g JOIN transfer t ON t.transfer_seq = g.transfer_seq
-                WHERE t.payer_fsp = ? AND t.currency = ? ORDER BY g.transfer_seq LIMIT {RETRIED_MAX}""",
+                FROM gross_unsettled g CROSS JOIN transfer t
+                WHERE t.transfer_seq = g.transfer_seq AND t.payer_fsp = ? AND t.currency = ?
+                ORDER BY g.transfer_seq LIMIT {RETRIED_MAX}""",
             (participant.name, account.currency),
         ):
             found.append((to_record(row), attempts))

@@ -33,6 +33,10 @@ COMBINATIONS: Final = frozenset(
 )
 """Delay, granularity and interchange that make sense together."""
 
+NOT_SUPPORTED: Final = (
+    "Invalid settlement model definition - delay-granularity-interchange combination is not supported"
+)
+
 SETTLEMENT_ACCOUNT_TYPES: Final = ("SETTLEMENT", "INTERCHANGE_FEE_SETTLEMENT")
 
 
@@ -96,8 +100,7 @@ def _add(work: Work, command: AddSettlementModel) -> Outcome:
 def _fault(work: Work, command: AddSettlementModel) -> FspiopError | None:
     """Why a model can't be, in the reference's order."""
     if (command.delay, command.granularity, command.interchange) not in COMBINATIONS:
-        detail = f"{command.delay} {command.granularity} {command.interchange} is not a settlement model"
-        return FspiopError(ErrorCode.CLIENT_ERROR, detail)
+        return FspiopError(ErrorCode.CLIENT_ERROR, NOT_SUPPORTED)
     known = {name for (name,) in work.tx.query("SELECT name FROM ledger_account_type WHERE is_active = 1")}
     if command.ledger_account_type not in known:
         return FspiopError(ErrorCode.ADD_PARTY_INFO_ERROR, "Ledger account type was not found")

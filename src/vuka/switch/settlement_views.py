@@ -97,14 +97,19 @@ def windows(tx: Tx, asked: WindowFilter) -> list[Window]:
         where.append(("w.created_ms >= ?", asked.from_ms))
     if asked.to_ms is not None:
         where.append(("w.created_ms <= ?", asked.to_ms))
-    for column, value in (("a.currency", asked.currency), ("a.participant_id", asked.participant_id)):
-        if value is not None:
-            where.append((_HOLDS.format(column=column), value))
-    conditions = " AND ".join(condition for condition, _ in where) or "1 = 1"
+    # One account must do for both: a participant that has traded, in that currency.
+    held: list[tuple[str, Value]] = [
+        (condition, value)
+        for condition, value in (("a.currency = ?", asked.currency), ("a.participant_id = ?", asked.participant_id))
+        if value is not None
+    ]
+    conditions = [condition for condition, _ in where]
+    if held:
+        conditions.append(_HOLDS.format(conditions=" AND ".join(condition for condition, _ in held)))
     found = tx.query(
-        f"""SELECT w.settlement_window_id FROM settlement_window w WHERE {conditions}
+        f"""SELECT w.settlement_window_id FROM settlement_window w WHERE {" AND ".join(conditions) or "1 = 1"}
             ORDER BY w.changed_ms DESC, w.settlement_window_id DESC""",
-        [value for _, value in where],
+        [value for _, value in (*where, *held)],
     )
     ids = [window_id for (window_id,) in found]
     by_id = {window.settlement_window_id: window for window in windows_of(tx, ids)}
@@ -113,7 +118,7 @@ def windows(tx: Tx, asked: WindowFilter) -> list[Window]:
 
 _HOLDS = """EXISTS (SELECT 1 FROM window_flow f
             JOIN account a ON a.account_id IN (f.debtor_account_id, f.creditor_account_id)
-            WHERE f.settlement_window_id = w.settlement_window_id AND {column} = ?)"""
+            WHERE f.settlement_window_id = w.settlement_window_id AND {conditions})"""
 
 
 def window(tx: Tx, window_id: int) -> Window | None:
@@ -208,7 +213,7 @@ def settlement(tx: Tx, settlement_id: int) -> Settlement | None:
 
 
 def settlements(tx: Tx, asked: SettlementFilter) -> list[Settlement]:
-    """The settlements that a filter lets through, each with the accounts and windows that it asks for."""
+    """The settlements that a filter lets through, each with the accounts that it asks for and all of its windows."""
     where: list[tuple[str, Value]] = [
         (condition, value)
         for condition, value in (
@@ -228,8 +233,7 @@ def settlements(tx: Tx, asked: SettlementFilter) -> list[Settlement]:
         if each is None:
             continue
         accounts = tuple(account for account in each.accounts if _account_matches(account, asked))
-        matching = [window for window in each.windows if _window_matches(window, asked)]
-        if accounts and matching:
+        if accounts and any(_window_matches(window, asked) for window in each.windows):
             found.append(msgspec.structs.replace(each, accounts=accounts))
     return found
 

@@ -186,10 +186,11 @@ class _Settlement(msgspec.Struct):
 
 def create(work: Work, commands: Sequence[CreateSettlement]) -> list[Outcome]:
     """Makes settlements. The outcome's value is the settlement's number."""
-    return [_create(work, command) for command in commands]
+    return [create_one(work, command) for command in commands]
 
 
-def _create(work: Work, command: CreateSettlement) -> Outcome:
+def create_one(work: Work, command: CreateSettlement) -> Outcome:
+    """Makes one settlement of all that its model settles in these windows, and nobody settles yet."""
     model = next((each for each in work.directory.settlement_models if each.name == command.settlement_model), None)
     if model is None:
         return _refused(f"Settlement model not found: {command.settlement_model}")
@@ -237,6 +238,16 @@ def _create(work: Work, command: CreateSettlement) -> Outcome:
             )
     windows.follow_contents(work, command.window_ids, command.by, command.reason)
     return Outcome(value=settlement_id, note=f"settlement {settlement_id} created")
+
+
+def unsettled_windows(work: Work, model: SettlementModel) -> list[int]:
+    """The closed windows that hold what the model settles and nobody settles yet, the oldest first."""
+    rows = work.tx.query(
+        """SELECT settlement_window_id, currency FROM window_content
+           WHERE ledger_account_type = ? AND is_immediate = 0 AND state IN ('CLOSED', 'ABORTED')""",
+        (model.ledger_account_type,),
+    )
+    return sorted({window_id for window_id, currency in rows if work.directory.settles(model, currency)})
 
 
 def _open_contents(work: Work, model: SettlementModel, window_ids: Sequence[int]) -> list[tuple[int, int, str]]:

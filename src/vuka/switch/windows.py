@@ -36,6 +36,10 @@ _REASONS: Final = {
     SETTLED: "All settlement window content is SETTLED",
 }
 
+_NOTE_CHANGE: Final = """INSERT INTO settlement_change (subject, subject_id, account_id, state, reason,
+                                                         external_reference, created_ms, created_by)
+                         VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+
 
 class CloseWindow(Command, frozen=True, kw_only=True):
     """``POST /settlementWindows/{id}``: the window takes nothing more, the next one opens."""
@@ -94,11 +98,19 @@ def close_one(work: Work, command: CloseWindow) -> Outcome:
 
 def change_window(work: Work, window_id: int, state: str, reason: str, by: str) -> None:
     """Writes the new state of a window, and that it was so."""
-    work.tx.run(
+    _change_windows(work, [(window_id, state, reason)], by)
+
+
+def _change_windows(work: Work, changes: Sequence[tuple[int, str, str]], by: str) -> None:
+    """Writes new states of windows, each with its reason."""
+    work.tx.run_many(
         "UPDATE settlement_window SET state = ?, reason = ?, changed_ms = ? WHERE settlement_window_id = ?",
-        (state, reason, work.now_ms, window_id),
+        [(state, reason, work.now_ms, window_id) for window_id, state, reason in changes],
     )
-    note_change(work, "WINDOW", window_id, state, reason, by)
+    work.tx.run_many(
+        _NOTE_CHANGE,
+        [("WINDOW", window_id, None, state, reason, None, work.now_ms, by) for window_id, state, reason in changes],
+    )
 
 
 def note_change(
@@ -113,29 +125,27 @@ def note_change(
     external_reference: str | None = None,
 ) -> None:
     """Adds to the history of a window, a settlement, or an account in one."""
-    work.tx.run(
-        """INSERT INTO settlement_change (subject, subject_id, account_id, state, reason, external_reference,
-                                          created_ms, created_by)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
-        (subject, subject_id, account_id, state, reason, external_reference, work.now_ms, by),
-    )
+    work.tx.run(_NOTE_CHANGE, (subject, subject_id, account_id, state, reason, external_reference, work.now_ms, by))
 
 
 def follow_contents(work: Work, window_ids: Iterable[int], by: str, reason: str | None = None) -> None:
     """Brings closed windows to the state that their contents give them."""
-    for window_id in sorted(set(window_ids)):
-        states = {
-            state
-            for (state,) in work.tx.query(
-                "SELECT DISTINCT state FROM window_content WHERE settlement_window_id = ?", (window_id,)
-            )
-        }
-        ((current,),) = work.tx.query(
-            "SELECT state FROM settlement_window WHERE settlement_window_id = ?", (window_id,)
+    contents: dict[int, set[str]] = {window_id: set() for window_id in window_ids}
+    for window_id, state in work.tx.query_in(
+        "SELECT settlement_window_id, state FROM window_content WHERE settlement_window_id IN {values}", list(contents)
+    ):
+        contents[window_id].add(state)
+    changes: list[tuple[int, str, str]] = []
+    for window_id, current in sorted(
+        work.tx.query_in(
+            "SELECT settlement_window_id, state FROM settlement_window WHERE settlement_window_id IN {values}",
+            list(contents),
         )
-        wanted = state_of(states)
+    ):
+        wanted = state_of(contents[window_id])
         if current not in (OPEN, wanted):
-            change_window(work, window_id, wanted, reason or _REASONS[wanted], by)
+            changes.append((window_id, wanted, reason or _REASONS[wanted]))
+    _change_windows(work, changes, by)
 
 
 def state_of(contents: Collection[str]) -> str:
@@ -159,10 +169,11 @@ def settle_immediate_content(work: Work, window_ids: Sequence[int]) -> None:
 
 
 def _has_unsettled_payments(work: Work, window_id: int) -> bool:
+    # CROSS JOIN keeps SQLite from looking through all transfers for the few that are left.
     return bool(
         work.tx.query(
-            """SELECT 1 FROM gross_unsettled g JOIN transfer t ON t.transfer_seq = g.transfer_seq
-               WHERE t.settlement_window_id = ? LIMIT 1""",
+            """SELECT 1 FROM gross_unsettled g CROSS JOIN transfer t
+               WHERE t.transfer_seq = g.transfer_seq AND t.settlement_window_id = ? LIMIT 1""",
             (window_id,),
         )
     )

@@ -69,6 +69,12 @@ window_content: Final = Table(
         "settlement_window_id", "ledger_account_type", "currency", "is_immediate", name="uq_window_content_kind"
     ),
 )
+Index(
+    "ix_window_content_unsettled",
+    window_content.c.settlement_window_id,
+    sqlite_where=text("state IN ('CLOSED', 'ABORTED')"),
+    postgresql_where=text("state IN ('CLOSED', 'ABORTED')"),
+)
 
 settlement: Final = Table(
     "settlement",
@@ -173,10 +179,16 @@ settlement_schedule: Final = Table(
     Column("settlement_model", Text, comment="The model to settle the closed window by; None: it is closed only."),
     Column("is_active", Integer, nullable=False),
     Column("next_ms", Int64, nullable=False, comment="When it is due."),
+    Column(
+        "planned_ms", Int64, nullable=False, comment="When next_ms was worked out: in the future, a clock was wrong."
+    ),
     Column("last_ms", Int64, comment="When it last ran."),
+    Column("last_due_ms", Int64, comment="When it was due then: earlier, where that was made up."),
     Column("last_outcome", Text, comment="What it did then, for people."),
     Column("created_ms", Int64, nullable=False),
     Column("created_by", Text, nullable=False),
+    Column("changed_ms", Int64, nullable=False),
+    Column("changed_by", Text, nullable=False),
 )
 
 bank_account: Final = Table(
