@@ -232,14 +232,14 @@ def test_a_server_that_says_nothing_is_given_up() -> None:
 
 def test_a_server_that_talks_nonsense_is_not_ready() -> None:
     with raw_server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
-        reason, is_final = refusal(settings(port, timeout_ms=500))
+        reason, is_final = refusal(settings(port))
         assert reason.startswith("the mail server")
         assert not is_final
 
 
 def test_a_server_that_is_busy_is_tried_again() -> None:
     with raw_server(b"421 try later\r\n") as port:
-        assert refusal(settings(port, timeout_ms=500)) == ("the mail server is not ready: 421 try later", False)
+        assert refusal(settings(port)) == ("the mail server is not ready: 421 try later", False)
 
 
 def test_a_server_that_has_taken_the_mail_and_then_hangs_has_it() -> None:

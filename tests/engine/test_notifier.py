@@ -310,7 +310,7 @@ async def test_a_delivery_that_fails_is_tried_again_under_the_same_id_and_then_p
 
 
 async def test_waits_between_attempts_double_up_to_the_longest(tmp_path: Path) -> None:
-    settings = msgspec.structs.replace(QUICK, retry_first_ms=1_000, retry_max_ms=3_000, attempts_max=5)
+    settings = msgspec.structs.replace(QUICK, retry_first_ms=100_000, retry_max_ms=300_000, attempts_max=5)
     chat = Fake(tells_participants=False)
     chat.does = _fails
     async with running(tmp_path, chat.channel, settings=settings) as rig:
@@ -322,12 +322,12 @@ async def test_waits_between_attempts_double_up_to_the_longest(tmp_path: Path) -
             delivery = rig.list()[0].deliveries[0]
             waits.append(delivery.next_ms - delivery.updated_ms)
             count = len(chat.got)
-            rig.ahead_ms += waits[-1] - 900
+            rig.ahead_ms += waits[-1] - 90_000
             await rig.looked()
             assert len(chat.got) == count, "not before its time"
-            rig.ahead_ms += 900
+            rig.ahead_ms += 90_000
         await rig.attempted(PARKED)
-        assert waits == [1_000, 2_000, 3_000, 3_000]
+        assert waits == [100_000, 200_000, 300_000, 300_000]
 
 
 def _fails() -> None:
@@ -418,7 +418,7 @@ async def test_a_channel_that_is_down_has_one_line_in_a_while_and_one_when_it_is
 
 
 async def test_a_channel_that_hangs_delays_nothing_and_its_deliveries_end_parked(tmp_path: Path) -> None:
-    settings = msgspec.structs.replace(QUICK, timeout_ms=50)
+    settings = msgspec.structs.replace(QUICK, timeout_ms=500)
     held = threading.Event()
     chat, desk = Fake(tells_participants=False), Fake("desk", tells_participants=False)
     chat.does = lambda: _wait(held)
@@ -431,7 +431,7 @@ async def test_a_channel_that_hangs_delays_nothing_and_its_deliveries_end_parked
         assert len(chat.got) == 2, "no more than two of its threads were ever begun"
         assert [each for each in rig.deliveries() if each[0] == "desk"] == [("desk", "Hub", "DELIVERED", 1, None)] * 5
         errors = {error for channel, _, _, _, error in rig.deliveries() if channel == "chat"}
-        assert errors <= {"timed out after 50 ms", "all deliveries by this channel hang"}
+        assert errors <= {"timed out after 500 ms", "all deliveries by this channel hang"}
         assert "all deliveries by this channel hang" in errors
         held.set()
         chat.does = lambda: None
@@ -473,7 +473,7 @@ async def test_no_more_deliveries_are_under_way_than_a_channel_may_have(tmp_path
 async def test_a_delivery_that_arrives_too_late_has_arrived_and_is_not_begun_again_beside_itself(
     tmp_path: Path, attempts_max: int
 ) -> None:
-    settings = msgspec.structs.replace(QUICK, timeout_ms=50, attempts_max=attempts_max)
+    settings = msgspec.structs.replace(QUICK, timeout_ms=500, attempts_max=attempts_max)
     held = threading.Event()
     chat = Fake(tells_participants=False)
     chat.does = lambda: _wait(held)
@@ -492,7 +492,7 @@ async def test_a_delivery_that_arrives_too_late_has_arrived_and_is_not_begun_aga
 
 
 async def test_a_delivery_that_fails_too_late_is_tried_again(tmp_path: Path) -> None:
-    settings = msgspec.structs.replace(QUICK, timeout_ms=50, attempts_max=1_000)
+    settings = msgspec.structs.replace(QUICK, timeout_ms=500, attempts_max=1_000)
     held = threading.Event()
     chat = Fake(tells_participants=False)
 
