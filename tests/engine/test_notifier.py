@@ -417,6 +417,26 @@ async def test_a_channel_that_is_down_has_one_line_in_a_while_and_one_when_it_is
     assert lines == [("notifications can't be delivered", 1), ("notifications are delivered again", 3)]
 
 
+async def test_one_recipient_that_fails_among_others_that_do_not_is_no_flood(tmp_path: Path) -> None:
+    settings = msgspec.structs.replace(QUICK, attempts_max=20, at_once_max=1)
+    chat = Fake(endpoints={ADJUSTMENT: "NET_DEBIT_CAP_ADJUSTMENT_EMAIL"})
+
+    def does() -> None:
+        if chat.got[-1][1].startswith("gone"):
+            raise DeliveryError("not now")
+
+    chat.does = does
+    with capture_logs() as logs:
+        async with running(tmp_path, chat.channel, settings=settings) as rig:
+            await rig.join(NET_DEBIT_CAP_ADJUSTMENT_EMAIL="gone@greenbank.example")
+            await rig.point("Hub", NET_DEBIT_CAP_ADJUSTMENT_EMAIL="desk@hub.example")
+            await rig.tell()
+            await rig.again(5)
+            await rig.none_pending()
+    lines = [line["event"] for line in logs if line.get("channel") == "chat"]
+    assert lines == ["notifications can't be delivered", "notifications are delivered again"]
+
+
 async def test_a_channel_that_hangs_delays_nothing_and_its_deliveries_end_parked(tmp_path: Path) -> None:
     settings = msgspec.structs.replace(QUICK, timeout_ms=500)
     held = threading.Event()

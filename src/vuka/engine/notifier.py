@@ -96,7 +96,11 @@ class _Lane:
         self.late: set[str] = set()
         """Those of them, by id, that have taken longer than a delivery may."""
         self.failed = 0
+        """Attempts that failed since one succeeded."""
         self.told_ms: int | None = None
+        """When a line was last written of that."""
+        self.is_told = False
+        """Whether the last line says that it fails."""
 
     @property
     def hangs(self) -> bool:
@@ -281,14 +285,14 @@ class Notifier:
         """Counts an attempt, and logs what operators should know: of a channel that fails one line in `QUIET_MS`."""
         self._attempted(lane.channel.name, _OUTCOMES[attempt.state])
         if error is None:
-            if lane.told_ms is not None:
+            if lane.is_told:
                 log.info("notifications are delivered again", channel=lane.channel.name, failed=lane.failed)
-            lane.failed, lane.told_ms = 0, None
+            lane.failed, lane.is_told = 0, False
             return
         lane.failed += 1
         if lane.told_ms is not None and attempt.at_ms - lane.told_ms < QUIET_MS:
             return
-        lane.told_ms = attempt.at_ms
+        lane.told_ms, lane.is_told = attempt.at_ms, True
         log.warning(
             "notifications can't be delivered",
             channel=lane.channel.name,
