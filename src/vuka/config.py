@@ -209,6 +209,90 @@ class Journal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention_days: Annotated[int, Meta(ge=1, description="How long messages are kept, in days.")] = 90
 
 
+class Notifications(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Notifications: what people are told, by which channels, and when an alarm is raised."""
+
+    log: Annotated[bool, Meta(description="Write a line of the log for each notification.")] = True
+    webhook: Annotated[
+        bool, Meta(description="POST notifications to whoever has an ALARM_NOTIFICATION_URL endpoint.")
+    ] = True
+    webhook_secret: Annotated[
+        str,
+        Meta(
+            description="Signs the bodies of webhooks (HMAC-SHA256, header Vuka-Signature). Empty: unsigned.",
+            extra={"secret": True},
+        ),
+    ] = ""
+    webhook_secret_file: Annotated[
+        str, Meta(description="A file that holds webhook_secret, instead of the key itself.")
+    ] = ""
+    smtp_host: Annotated[str, Meta(description="The mail server that takes e-mails. Empty: none are sent.")] = ""
+    smtp_port: Annotated[int, Meta(ge=1, le=65535, description="Its port: 587 with STARTTLS, 465 with TLS.")] = 587
+    smtp_security: Annotated[
+        str,
+        Meta(
+            pattern="^(starttls|tls|none)$",
+            description=(
+                "How the connection to it is encrypted: `starttls`, `tls` from the first byte, or `none`, which takes "
+                "a password to this machine only."
+            ),
+        ),
+    ] = "starttls"
+    smtp_ca_file: Annotated[
+        str, Meta(description="Certificates (PEM) by which its own is checked. Empty: those of the system.")
+    ] = ""
+    smtp_user: Annotated[str, Meta(description="The name to log in to it with. Empty: without logging in.")] = ""
+    smtp_password: Annotated[
+        str, Meta(description="The password of smtp_user; better in its variable or file.", extra={"secret": True})
+    ] = ""
+    smtp_password_file: Annotated[
+        str, Meta(description="A file that holds smtp_password, instead of the key itself.")
+    ] = ""
+    smtp_from: Annotated[str, Meta(description="The address e-mails are from, e.g. hub@scheme.example.")] = ""
+    timeout_ms: Annotated[int, Meta(ge=1, description="Longest wait for one delivery by any channel, in ms.")] = 15_000
+    at_once_max: Annotated[int, Meta(ge=1, le=64, description="Deliveries under way at once, for each channel.")] = 4
+    attempts_max: Annotated[
+        int, Meta(ge=1, description="Attempts before a delivery is parked, where operators see it and can resend it.")
+    ] = 12
+    retry_first_ms: Annotated[int, Meta(ge=1, description="Wait before the second attempt, in ms; doubles.")] = 5_000
+    retry_max_ms: Annotated[int, Meta(ge=1, description="Longest wait between attempts, in ms.")] = 1_800_000
+    retention_days: Annotated[
+        int, Meta(ge=1, description="How long notifications are kept, in days; those not delivered stay.")
+    ] = 90
+    alarm_check_ms: Annotated[
+        int,
+        Meta(
+            ge=10,
+            description="How often the use of net debit caps is looked at, in ms; no oftener than engine.timer_ms.",
+        ),
+    ] = 1_000
+    alarm_counts: Annotated[
+        str,
+        Meta(
+            pattern="^(used|left)$",
+            description=(
+                "What a limit's alarmPercentage counts: `used` of the cap, or, as Mojaloop's event processor has it, "
+                "`left` of it, so that 10 raises the alarm at 90 %."
+            ),
+        ),
+    ] = "used"
+    alarm_hysteresis_percent: Annotated[
+        int,
+        Meta(ge=0, le=100, description="How far use must fall below an alarm's threshold to end it, in % of the cap."),
+    ] = 5
+    alarm_repeats_max: Annotated[
+        int, Meta(ge=0, description="Reminders of a standing alarm within one reset period; 0: none.")
+    ] = 3
+    alarm_repeat_minutes: Annotated[int, Meta(ge=1, description="Least time between reminders, in minutes.")] = 15
+    alarm_reset_minutes: Annotated[
+        int, Meta(ge=1, description="The reset period, in minutes: after it reminders are counted from 0 again.")
+    ] = 1_440
+
+    def __repr__(self) -> str:
+        """Without values: two of them are secrets."""
+        return "Notifications(…)"
+
+
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Logging."""
 
@@ -228,6 +312,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engine: Engine = Engine()
     courier: Courier = Courier()
     journal: Journal = Journal()
+    notifications: Notifications = Notifications()
     log: Log = Log()
 
     @property
@@ -243,6 +328,8 @@ class Setting(msgspec.Struct, frozen=True):
     variable: str
     default: object
     meaning: str
+    is_secret: bool = False
+    """Whether its value is shown nowhere."""
 
 
 def load(file: Path | None, environment: Mapping[str, str], **overrides: object) -> Config:
@@ -287,12 +374,24 @@ def _settings_of(struct: type[msgspec.Struct], prefix: str, defaults: msgspec.St
         meta = next((each for each in get_args(hint) if isinstance(each, Meta)), None)
         meaning = meta.description if get_origin(hint) is Annotated and meta is not None else None
         dotted = prefix + name
-        yield Setting(dotted, ENVIRONMENT_PREFIX + dotted.replace(".", "_").upper(), default, meaning or "")
+        variable = ENVIRONMENT_PREFIX + dotted.replace(".", "_").upper()
+        is_secret = meta is not None and bool((meta.extra or {}).get("secret"))
+        yield Setting(dotted, variable, default, meaning or "", is_secret)
+
+
+def shown(config: Config) -> dict[str, Any]:
+    """The values by section and key, secrets left out: whoever asks what is in force may not be alone."""
+    values: dict[str, Any] = msgspec.to_builtins(config)
+    for setting in settings():
+        section, _, key = setting.name.rpartition(".")
+        if setting.is_secret:
+            values[section][key] = setting.default
+    return values
 
 
 def to_toml(config: Config) -> str:
-    """The configuration as the file ``vuka init`` writes, each key with its meaning above it."""
-    values = msgspec.to_builtins(config)
+    """The configuration as the file ``vuka init`` writes, each key with its meaning above it and secrets left out."""
+    values = shown(config)
     lines = ["# The configuration of this hub. Each key may be overridden by its variable, e.g. VUKA_ENGINE_BATCH_MAX."]
     section = ""
     for setting in settings():
@@ -302,6 +401,8 @@ def to_toml(config: Config) -> str:
             lines += ["", f"[{section}]"]
         value = values[here][key] if here else values[key]
         lines += [f"# {setting.meaning}", f"{key} = {_toml_value(value)}"]
+        if setting.is_secret and getattr(getattr(config, here), key) != value:
+            lines[-1] += "  # It is set, and not shown."
     return "\n".join(lines) + "\n"
 
 

@@ -309,7 +309,7 @@ async def test_every_family_has_its_unit_in_its_name_and_its_line_in_the_operato
     response = await rig.client.send(Request("GET", f"{rig.addresses.operators_url}/metrics"))
     families = re.findall(r"^# TYPE (vuka_\S+) ", response.body.decode(), re.M)
     assert len(families) > 15
-    units = ("_seconds", "_total", "_commands", "_messages", "_info", "_up", "_probing")
+    units = ("_seconds", "_total", "_commands", "_messages", "_info", "_up", "_probing", "_notifications", "_alarms")
     assert [name for name in families if not name.endswith(units)] == []
     guide = OPERATORS_GUIDE.read_text(encoding="utf-8")
     assert [name for name in families if f"| `{name}`" not in guide] == []

@@ -7,6 +7,7 @@ are in ``tests/api``; here it is that none is missing.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import uuid
@@ -319,6 +320,37 @@ _simple(
         "partyList": [{"partyIdType": "MSISDN", "partyIdentifier": "254711000002", "fspId": "greenbank"}],
     },
 )
+
+# --- notifications ---------------------------------------------------------------------------------------------------
+
+for template in ("/notifications", "/notifications/channels", "/alarms"):
+    _simple(OWN, "GET", template, 200, template)
+_simple(OWN, "POST", "/notifications/resend", 202, "/notifications/resend")
+_simple(OWN, "POST", "/notifications/test", 200, "/notifications/test", {"channel": "log"})
+
+
+async def _parked(desk: Desk) -> str:
+    """The path of a notification that could not be delivered, because there is no such address."""
+    made = await post_participants(desk)
+    name = made.json()["name"]
+    address = {"type": "ALARM_NOTIFICATION_URL", "value": "http://["}
+    assert (await desk.ask("POST", f"/participants/{name}/endpoints", address)).status_code == 201
+    assert (await desk.ask("POST", f"/participants/{name}/initialPositionAndLimits", LIMITS)).status_code == 201
+    async with asyncio.timeout(30):
+        while not (found := (await desk.ask("GET", f"/notifications?participant={name}&state=PARKED")).json()):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    return f"/notifications/{found[0]['notificationId']}"
+
+
+@succeeds(OWN, "GET", "/notifications/{id}", 200)
+async def get_notification(desk: Desk) -> httpx.Response:
+    return await desk.ask("GET", await _parked(desk))
+
+
+@succeeds(OWN, "POST", "/notifications/{id}/resend", 202)
+async def resend_notification(desk: Desk) -> httpx.Response:
+    return await desk.ask("POST", f"{await _parked(desk)}/resend", {"channel": "webhook"})
+
 
 # --- settlement ------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 from structlog.testing import capture_logs
 from tests.engine.batches import Batches, Poison
@@ -10,9 +12,12 @@ from tests.switch.wire import PAYEE, PAYER
 
 from vuka.api.wire import FspiopWire
 from vuka.engine.courier import Delivery, DeliveryOutcome, DeliveryReport
+from vuka.engine.notifier import NotificationOutcome
 from vuka.engine.observed import QUIET_MS, SLOW_BATCH_SECONDS, Committed, EngineLog, Observer, Observers
 from vuka.engine.outbox import Target
 from vuka.ids import FspId
+from vuka.money import Currency
+from vuka.switch.alarms import AlarmEvent, Told
 from vuka.switch.transfers import ExpireTransfers
 from vuka.switch.work import Action, ErrorBody, Notice
 
@@ -160,13 +165,25 @@ class _Broken(Observer):
     def attempted(self, report: DeliveryReport) -> None:
         raise RuntimeError("a defect")
 
+    def notified(self, channel: str, outcome: NotificationOutcome) -> None:
+        raise RuntimeError("a defect")
+
+    def alarmed(self, told: Sequence[Told]) -> None:
+        raise RuntimeError("a defect")
+
 
 class _Listening(Observer):
     def __init__(self) -> None:
-        self.told: list[DeliveryReport] = []
+        self.told: list[object] = []
 
     def attempted(self, report: DeliveryReport) -> None:
         self.told.append(report)
+
+    def notified(self, channel: str, outcome: NotificationOutcome) -> None:
+        self.told.append(channel)
+
+    def alarmed(self, told: Sequence[Told]) -> None:
+        self.told += told
 
 
 def test_an_observer_that_fails_is_logged_and_keeps_nothing_from_the_others() -> None:
@@ -177,8 +194,10 @@ def test_an_observer_that_fails_is_logged_and_keeps_nothing_from_the_others() ->
         observers.committed(committed(0.0, 0.0))
         observers.not_committed(1, OSError(), 0)
         observers.routed(())
-    assert len(listening.told) == 1
-    assert [(line["event"], line["observer"]) for line in lines] == [("an observer failed", "_Broken")]
+        observers.notified("smtp", NotificationOutcome.PARKED)
+        observers.alarmed([Told(FspId(PAYER), Currency("USD"), AlarmEvent.RAISED)])
+    assert len(listening.told) == 3
+    assert [(line["event"], line["observer"]) for line in lines] == [("an observer failed", "_Broken")] * 3
 
 
 def test_a_batch_tells_which_transfers_it_has_ended_each_once() -> None:

@@ -103,3 +103,24 @@ def test_a_database_made_for_a_test_is_the_one_that_migrations_make(path: Path) 
     database.create_all()
     database.close()
     assert declared(path) - {("table", "alembic_version")} == declared(at_once)
+
+
+def test_what_was_noted_before_there_were_deliveries_is_kept_and_told_to_nobody(path: Path) -> None:
+    from alembic import command
+
+    from vuka.store.migrate import _alembic
+
+    command.upgrade(_alembic(path), "0004")
+    connection = sqlite3.connect(path)
+    connection.execute(
+        """INSERT INTO notification (notification_id, kind, participant, currency, data, created_ms)
+           VALUES (7, 'SETTLEMENT_TRANSFER_POSITION_CHANGE', 'greenbank', 'USD', '{}', 1700000000000)"""
+    )
+    connection.commit()
+    connection.close()
+    assert migrate(path) == "0004"
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT notification_id, distributed_ms FROM notification").fetchall() == [
+        (7, 1_700_000_000_000)
+    ]
+    connection.close()

@@ -106,6 +106,14 @@ NEEDED_ROLES: Final[Mapping[str, Mapping[str, Role | None]]] = {
     "/messages/parked": _READ,
     "/messages/queues": _READ,
     "/messages/{message_id:int}/resend": {"POST": Role.OPERATE},
+    # What people are told.
+    "/notifications": _READ,
+    "/notifications/channels": _READ,
+    "/notifications/test": {"POST": Role.OPERATE},
+    "/notifications/resend": {"POST": Role.OPERATE},
+    "/notifications/{id:int}": _READ,
+    "/notifications/{id:int}/resend": {"POST": Role.OPERATE},
+    "/alarms": _READ,
     # Who may do what.
     "/credentials": {"GET": Role.READ, "POST": Role.ADMIN},
     "/credentials/{id}": {"DELETE": Role.ADMIN},

@@ -19,7 +19,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from vuka.api import bank_files, credentials, fees, keys, operations, oracles, rules, schedules, settlement
+from vuka.api import (
+    bank_files,
+    credentials,
+    fees,
+    keys,
+    notifications,
+    operations,
+    oracles,
+    rules,
+    schedules,
+    settlement,
+)
 from vuka.api.access import OperatorAccess, operator_name
 from vuka.api.admin_body import (
     Fields,
@@ -64,6 +75,7 @@ def admin_app(hub: Hub) -> Starlette:
             *settlement.routes(hub),
             *bank_files.routes(hub),
             *schedules.routes(hub),
+            *notifications.routes(hub),
         ],
         middleware=[Middleware(OperatorAccess, hub=hub)],
         exception_handlers={

@@ -17,8 +17,9 @@ from vuka.api.metrics import Metrics
 from vuka.api.oracle_client import OracleClient
 from vuka.api.signatures import HubKey
 from vuka.api.wire import FspiopWire
+from vuka.channels import channels
 from vuka.config import Config
-from vuka.engine import node
+from vuka.engine import node, notifications
 from vuka.engine.batch import UseCase, use_case
 from vuka.engine.node import Engine
 from vuka.errors import OperatorError
@@ -31,6 +32,7 @@ from vuka.store.sqlite import Database
 from vuka.switch import (
     access,
     account_types,
+    alarms,
     bank_accounts,
     bank_statements,
     bulk_quotes,
@@ -104,6 +106,8 @@ def use_cases(rules: QuoteRules) -> tuple[UseCase, ...]:
         use_case(transfers.get, transfers.GetTransfer),
         use_case(transfers.tell_result, transfers.TellResult),
         use_case(undelivered.report, undelivered.ReportUndelivered),
+        *(use_case(handler, *commands) for handler, *commands in alarms.USE_CASES),
+        *notifications.USE_CASES,
         *node.USE_CASES,
     )
 
@@ -129,15 +133,17 @@ class Hub:
         self.metrics = Metrics(lambda name: self.directory.get(name) is not None)
         key_file = config.signatures.hub_key_file
         self._key = HubKey(Path(key_file)) if key_file else None
+        installed = plugins.installed()
         self.engine = Engine(
             config=config,
             database=database,
-            use_cases=use_cases(QuoteRules(plugins.installed())),
+            use_cases=use_cases(QuoteRules(installed)),
             wire=FspiopWire(self._key),
             ledger=SqlLedger,
             clock_ms=clock,
             jitter=random.random,
             observers=(self.metrics,),
+            channels=channels(config, installed),
         )
         self.oracles = OracleClient(config.oracles, clock, self.metrics.oracle_asked)
         """The oracles outside the hub."""

@@ -26,11 +26,16 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from vuka import __version__
+from vuka.engine import notifications
 from vuka.engine.courier import DeliveryOutcome, DeliveryReport, LaneState, ParticipantStatistics
 from vuka.engine.node import Engine
+from vuka.engine.notifier import NotificationOutcome
 from vuka.engine.observed import Committed, Observer
 from vuka.engine.outbox import Outgoing, parked_counts
 from vuka.errors import ErrorCode
+from vuka.store import Tx
+from vuka.switch import alarms
+from vuka.switch.alarms import AlarmEvent, Told
 from vuka.switch.directory import Oracle
 
 log: Final = structlog.get_logger("vuka.metrics")
@@ -111,6 +116,10 @@ class Now(msgspec.Struct, frozen=True):
     lanes: Mapping[str, ParticipantStatistics]
     parked: Mapping[str, int] | None
     """By participant; None where the records can't be read."""
+    parked_notifications: Mapping[str, int] | None
+    """By channel."""
+    alarms: Mapping[str, int] | None
+    """By participant."""
     services: Sequence[tuple[str, bool]]
     at_ms: int
 
@@ -133,6 +142,9 @@ class Metrics(Observer, Collector):
         self._deliveries: dict[str, Deliveries] = {}
         # By the type of party that the oracle is registered for, and outcome.
         self._oracle_seconds: dict[tuple[str, str], Histogram] = {}
+        self._notifications: Counter[tuple[str, str]] = Counter()
+        # By participant and currency.
+        self._alarms_raised: Counter[tuple[str, str]] = Counter()
         # Results on their way to payers, by message: when the payment began and how it ended.
         self._results: dict[int, tuple[int, str]] = {}
         self._now: Now | None = None
@@ -222,6 +234,14 @@ class Metrics(Observer, Collector):
             took = self._payment_seconds[state] = Histogram(SECONDS)
         took.observe((report.at_ms - began_ms) / 1000)
 
+    def notified(self, channel: str, outcome: NotificationOutcome) -> None:
+        self._notifications[channel, outcome.value] += 1
+
+    def alarmed(self, told: Sequence[Told]) -> None:
+        for each in told:
+            if each.event is AlarmEvent.RAISED:
+                self._alarms_raised[self._name(each.participant), each.currency] += 1
+
     def _deliveries_to(self, participant: str) -> Deliveries:
         return self._deliveries.setdefault(self._name(participant), Deliveries())
 
@@ -235,7 +255,9 @@ class Metrics(Observer, Collector):
         self._now = Now(
             queued_commands=engine.queued,
             lanes=engine.courier.statistics(),
-            parked=_parked(engine),
+            parked=_counted(engine, parked_counts),
+            parked_notifications=_counted(engine, notifications.parked_counts),
+            alarms=_counted(engine, alarms.counts),
             services=services,
             at_ms=engine.now_ms(),
         )
@@ -249,6 +271,7 @@ class Metrics(Observer, Collector):
         yield from self._request_families()
         yield from self._engine_families()
         yield from self._delivery_families()
+        yield from self._notification_families()
 
     def _hub_families(self) -> Iterator[Metric]:
         build = GaugeMetricFamily("vuka_build_info", "The running program: always 1.", labels=("version", "python"))
@@ -330,6 +353,23 @@ class Metrics(Observer, Collector):
         waits = {name: _waited_seconds(lane, now.at_ms) for name, lane in now.lanes.items()}
         yield self._by_participant("vuka_delivery_oldest_queued_seconds", text, waits)
 
+    def _notification_families(self) -> Iterator[Metric]:
+        text = "Attempts to deliver a notification, by channel."
+        yield _counter("vuka_notifications", text, ("channel", "outcome"), self._notifications.items())
+        text = "Alarms about the use of net debit caps that were raised."
+        yield _counter("vuka_alarms_raised", text, ("participant", "currency"), self._alarms_raised.items())
+        now = self._now
+        if now is None:
+            return
+        if now.alarms is not None:
+            yield self._by_participant("vuka_alarms", "Alarms about the use of net debit caps that stand.", now.alarms)
+        if now.parked_notifications is not None:
+            text = "Notifications that are parked."
+            family = GaugeMetricFamily("vuka_parked_notifications", text, labels=("channel",))
+            for channel, count in sorted(now.parked_notifications.items()):
+                family.add_metric((channel,), count)
+            yield family
+
     def _by_participant(self, name: str, text: str, figures: Mapping[str, float]) -> GaugeMetricFamily:
         family = GaugeMetricFamily(name, text, labels=("participant",))
         named: dict[str, float] = {}
@@ -353,12 +393,12 @@ _LANE_FIGURES: Final[Sequence[tuple[str, str, Callable[[ParticipantStatistics], 
 )
 
 
-def _parked(engine: Engine) -> dict[str, int] | None:
+def _counted(engine: Engine, count: Callable[[Tx], dict[str, int]]) -> dict[str, int] | None:
     try:
-        return engine.read(lambda tx, _ledger, _directory: parked_counts(tx))
+        return engine.read(lambda tx, _ledger, _directory: count(tx))
     except Exception:
         # The other figures say why; they are needed most when the records can't be read.
-        log.exception("the parked messages could not be counted")
+        log.exception("what the records hold could not be counted")
         return None
 
 

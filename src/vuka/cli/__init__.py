@@ -21,6 +21,7 @@ from vuka.cli import (
     key,
     messages,
     model,
+    notifications,
     oracle,
     participant,
     quotes,
@@ -75,6 +76,7 @@ app.add_typer(funds.app, name="funds")
 app.add_typer(transfer.app, name="transfer")
 app.add_typer(quotes.app, name="quotes")
 app.add_typer(messages.app, name="message")
+app.add_typer(notifications.app, name="notification")
 app.add_typer(access.app, name="access")
 app.add_typer(model.app, name="model")
 app.add_typer(model.types, name="account-type")

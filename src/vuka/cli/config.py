@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import msgspec
 import typer
 
 from vuka.cli.options import ConfigFile, DataDir, read_config
 from vuka.cli.output import AsJson, print_json, print_table
-from vuka.config import settings, to_toml
+from vuka.config import settings, shown, to_toml
 
 
 def config(
@@ -20,7 +19,7 @@ def config(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print the effective configuration: the defaults, the file, and VUKA_… variables over it.
+    """Print the effective configuration: the defaults, the file, and VUKA_… variables over it. Secrets are left out.
 
     Example: [bold]vuka config --describe[/bold]
     """
@@ -33,6 +32,6 @@ def config(
         return
     effective = read_config(data, config)
     if as_json:
-        print_json(msgspec.to_builtins(effective))
+        print_json(shown(effective))
     else:
         typer.echo(to_toml(effective), nl=False)

@@ -12,6 +12,7 @@ from vuka.cli.client import DEFAULT_URL, HubUrl, call
 from vuka.cli.output import AsJson, console, fail, print_json, print_table
 from vuka.fspiop.endpoints import EndpointKind, EndpointType
 from vuka.money import AmountError, parse_decimal
+from vuka.switch.participants import ALARM_PERCENTAGE_DEFAULT
 
 app = typer.Typer(no_args_is_help=True, help="Participants (DFSPs): add, show, limit, connect, switch on and off.")
 
@@ -107,7 +108,7 @@ def add(
 
 @app.command("show")
 def show(name: Name, url: HubUrl = DEFAULT_URL, as_json: AsJson = False) -> None:
-    """Show a participant's accounts, limits and endpoints.
+    """Show a participant's accounts, limits, alarms that stand, and endpoints.
 
     Example: [bold]vuka participant show greenbank[/bold]
     """
@@ -116,8 +117,9 @@ def show(name: Name, url: HubUrl = DEFAULT_URL, as_json: AsJson = False) -> None
     accounts = call(url, "GET", f"{path}/accounts")
     limits = call(url, "GET", f"{path}/limits")
     endpoints = call(url, "GET", f"{path}/endpoints")
+    alarms: list[dict[str, Any]] = call(url, "GET", f"/alarms?participant={quote(name, safe='')}")
     if as_json:
-        print_json({**participant, "accounts": accounts, "limits": limits, "endpoints": endpoints})
+        print_json({**participant, "accounts": accounts, "limits": limits, "endpoints": endpoints, "alarms": alarms})
         return
     caps = {each["currency"]: each["limit"]["value"] for each in limits}
     rows = [
@@ -133,7 +135,23 @@ def show(name: Name, url: HubUrl = DEFAULT_URL, as_json: AsJson = False) -> None
     ]
     state = "active" if participant["isActive"] else "not active"
     print_table(f"{name} ({state})", ("id>", "account", "currency", "value>", "net debit cap>", "active"), rows)
+    if alarms:
+        columns = ("currency", "alarm at>", "position>", "used>", "can still send>", "since", "reminders>")
+        print_table("Alarms about the use of its net debit caps", columns, [_alarm(each) for each in alarms])
     print_table("Endpoints", ("type", "value"), [(each["type"], each["value"]) for each in endpoints])
+
+
+def _alarm(alarm: dict[str, Any]) -> tuple[object, ...]:
+    used = f"{alarm['percentageUsed']} %" if "percentageUsed" in alarm else "beyond a cap of 0"
+    return (
+        alarm["currency"],
+        f"{alarm['threshold']} %",
+        alarm["position"],
+        used,
+        alarm["available"],
+        alarm["raisedDate"],
+        alarm["repeats"],
+    )
 
 
 @app.command("limit")
@@ -141,6 +159,15 @@ def limit(
     name: Name,
     cap: Annotated[str, typer.Argument(help="The new net debit cap: an amount, or a share of its liquidity as 25%.")],
     currency: CurrencyOption,
+    alarm: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=100,
+            help="At how much use of it, in percent, an alarm is raised; 0: none.",
+            show_default="as it is",
+        ),
+    ] = None,
     url: HubUrl = DEFAULT_URL,
 ) -> None:
     """Set a participant's net debit cap.
@@ -150,18 +177,23 @@ def limit(
     path = f"/participants/{quote(name, safe='')}"
     is_share = cap.endswith("%")
     value = _amount(cap.removesuffix("%"))
-    accounts = call(url, "GET", f"{path}/limits?currency={quote(currency)}")
-    if not accounts:
+    limits = call(url, "GET", f"{path}/limits?currency={quote(currency)}")
+    if not limits:
         # The first limits are an amount, whatever they become.
         first: dict[str, Any] = {"type": "NET_DEBIT_CAP", "value": "0" if is_share else value}
         body = {"currency": currency, "limit": first, "initialPosition": 0}
         call(url, "POST", f"{path}/initialPositionAndLimits", body)
-    if accounts or is_share:
-        wanted = {"liquidityPercentage" if is_share else "value": value}
-        body = {"currency": currency, "limit": {"type": "NET_DEBIT_CAP", **wanted, "alarmPercentage": 10}}
+    if limits or is_share or alarm is not None:
+        percentage = alarm
+        if percentage is None:
+            percentage = limits[0]["limit"]["alarmPercentage"] if limits else ALARM_PERCENTAGE_DEFAULT
+        wanted = {"liquidityPercentage" if is_share else "value": value, "alarmPercentage": percentage}
+        body = {"currency": currency, "limit": {"type": "NET_DEBIT_CAP", **wanted}}
         call(url, "PUT", f"{path}/limits", body)
     said = f"{value} % of its {currency} liquidity" if is_share else f"{value} {currency}"
     console.print(f"{name}: net debit cap {said}.", highlight=False)
+    if alarm is not None:
+        console.print(f"{name}: alarm percentage {alarm} %." if alarm else f"{name}: no alarm.", highlight=False)
 
 
 @app.command("endpoint")

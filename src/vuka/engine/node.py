@@ -20,18 +20,22 @@ import structlog
 
 from vuka.config import Config
 from vuka.engine import outbox
+from vuka.engine.alarm_watch import AlarmWatch
 from vuka.engine.batch import Batch, LedgerFactory, Routed, Rules, UseCase, run_batch, use_case
 from vuka.engine.courier import Courier, CourierSettings, Delivery, DeliveryOutcome, DeliveryReport
 from vuka.engine.keys import KeySource, key_floor
+from vuka.engine.notifier import Notifier
 from vuka.engine.observed import Committed, EngineLog, Observer, Observers
 from vuka.engine.outbox import DeliveryState, Mark, Target, Wire, make_outgoing, traces_of
 from vuka.errors import ErrorCode, FspiopError, OperatorError
 from vuka.httpclient import HttpClient
 from vuka.ids import HUB, FspId, TransferId, parse_id
 from vuka.ledger.model import Ledger
+from vuka.plugins import Channel
 from vuka.store import Tx
 from vuka.store.sqlite import Database, SqliteTx
 from vuka.switch import gross_settlement, schedules, transfers, undelivered
+from vuka.switch.alarms import AlarmRules
 from vuka.switch.directory import Directory, DirectoryCache
 from vuka.switch.work import Command, Inbound, Notice, Outcome, Work, in_declared_version
 
@@ -109,6 +113,7 @@ class Engine:
         clock_ms: Callable[[], int],
         jitter: Callable[[], float],
         observers: Sequence[Observer] = (),
+        channels: Sequence[Channel] = (),
     ) -> None:
         self.config = config
         self.database = database
@@ -152,6 +157,16 @@ class Engine:
             clock=clock_ms,
             jitter=jitter,
             on_drained=self._reload,
+        )
+        self.notifier = Notifier(
+            channels, config.notifications, self, clock_ms=clock_ms, attempted=self._observer.notified
+        )
+        self._alarms = AlarmWatch(
+            AlarmRules.of(config.notifications),
+            self,
+            every_ms=config.notifications.alarm_check_ms,
+            clock_ms=clock_ms,
+            told=self._observer.alarmed,
         )
         with database.read() as tx:
             self._directory = self._cache.load(tx)
@@ -197,6 +212,7 @@ class Engine:
 
     async def stop(self) -> None:
         """Refuses what is new, ends what was accepted, waits for messages under way, and stops."""
+        await self.notifier.close()
         self._closing = True
         for task in self._tasks[1:]:
             task.cancel()
@@ -235,6 +251,10 @@ class Engine:
         if outcome.error is not None:
             raise outcome.error
         return outcome.value
+
+    async def run_own(self, command: Command) -> Outcome:
+        """Runs a command of the engine's own timers; its outcome once it is durable, or with why it could not be."""
+        return await self._enqueue(command, internal=True)
 
     def _enqueue(self, command: Command, *, internal: bool = False) -> asyncio.Future[Outcome]:
         if self._has_failed:
@@ -497,6 +517,8 @@ class Engine:
                 await self._expire()
                 await self._settle_gross()
                 await self._purge()
+                await self._alarms.tick()
+                await self.notifier.tick()
             except Exception:
                 log.exception("a timer failed and will run again")
 

@@ -13,8 +13,10 @@ import msgspec
 import structlog
 
 from vuka.engine.courier import Delivery, DeliveryOutcome, DeliveryReport
+from vuka.engine.notifier import NotificationOutcome
 from vuka.engine.outbox import Outgoing, Target
 from vuka.logs import loggable_id, trace_id
+from vuka.switch.alarms import Told
 from vuka.switch.work import Ended
 
 log: Final = structlog.get_logger("vuka.engine")
@@ -53,6 +55,12 @@ class Observer:
     def attempted(self, report: DeliveryReport) -> None:
         """A delivery was attempted, or its time has passed."""
 
+    def notified(self, channel: str, outcome: NotificationOutcome) -> None:
+        """A notification was attempted to be delivered by a channel."""
+
+    def alarmed(self, told: Sequence[Told]) -> None:
+        """Alarms were raised, repeated or cleared."""
+
 
 class Observers(Observer):
     """Tells several observers. One that fails is logged and harms nobody."""
@@ -85,6 +93,20 @@ class Observers(Observer):
         for observer in self._observers:
             try:
                 observer.attempted(report)
+            except Exception:
+                _observer_failed(observer)
+
+    def notified(self, channel: str, outcome: NotificationOutcome) -> None:
+        for observer in self._observers:
+            try:
+                observer.notified(channel, outcome)
+            except Exception:
+                _observer_failed(observer)
+
+    def alarmed(self, told: Sequence[Told]) -> None:
+        for observer in self._observers:
+            try:
+                observer.alarmed(told)
             except Exception:
                 _observer_failed(observer)
 

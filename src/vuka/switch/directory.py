@@ -38,6 +38,8 @@ class Account(msgspec.Struct, frozen=True):
     """Minor units; only a position has one, and only once its limits are set. 0 where `liquidity_share` says it."""
     liquidity_share: int | None = None
     """The net debit cap as a share of the liquidity, in hundredths of a percent: see `vuka.switch.headroom.cap`."""
+    alarm_percentage: int | None = None
+    """Where in the use of its cap the alarm is: see `vuka.switch.alarms`. Only a position with limits has one."""
 
 
 class SigningKey(msgspec.Struct, frozen=True):
@@ -216,16 +218,17 @@ def read_directory(tx: Tx) -> Directory:
     ((version, scheme_name),) = tx.query("SELECT version, name FROM scheme WHERE only = 1")
     ((window_id,),) = tx.query("SELECT MAX(settlement_window_id) FROM settlement_window WHERE state = 'OPEN'")
     accounts: dict[int, dict[tuple[str, str], Account]] = {}
-    for participant_id, account_id, ledger_account_id, currency, account_type, is_active, cap, share in tx.query(
+    for participant_id, account_id, ledger_account_id, currency, account_type, is_active, cap, share, alarm in tx.query(
         """SELECT a.participant_id, a.account_id, a.ledger_account_id, a.currency, a.type, a.is_active, l.value,
-                  l.liquidity_share
+                  l.liquidity_share, l.alarm_percentage
            FROM account a
            LEFT JOIN participant_limit l
              ON l.account_id = a.account_id AND l.type = 'NET_DEBIT_CAP' AND l.is_active = 1
            ORDER BY a.account_id"""
     ):
+        ledger_id = int.from_bytes(ledger_account_id, "big")
         accounts.setdefault(participant_id, {})[currency, account_type] = Account(
-            account_id, int.from_bytes(ledger_account_id, "big"), currency, account_type, bool(is_active), cap, share
+            account_id, ledger_id, currency, account_type, bool(is_active), cap, share, alarm
         )
     endpoints: dict[int, dict[str, str]] = {}
     for participant_id, endpoint_type, value in tx.query("SELECT participant_id, type, value FROM endpoint"):

@@ -16,7 +16,7 @@ from typing import Final
 from vuka.errors import ErrorCode, FspiopError
 from vuka.ids import record_id
 from vuka.ledger import chart
-from vuka.ledger.model import BATCH_MAX, CreateTransferResult, CreateTransferStatus, Transfer, TransferFlags
+from vuka.ledger.model import BATCH_MAX, CreateTransferResult, CreateTransferStatus, Ledger, Transfer, TransferFlags
 from vuka.ledger.model import Account as LedgerAccount
 from vuka.money import AMOUNT_MAX
 from vuka.switch.directory import HEADROOM, POSITION, SETTLEMENT, Account, Participant
@@ -52,10 +52,15 @@ def create_or_raise(work: Work, transfers: Sequence[Transfer]) -> None:
 
 def balances(work: Work, accounts: Iterable[Account]) -> dict[int, LedgerAccount]:
     """The ledger accounts of these, by ledger account id."""
+    return lookup(work.ledger, accounts)
+
+
+def lookup(ledger: Ledger, accounts: Iterable[Account]) -> dict[int, LedgerAccount]:
+    """The same, for whoever only reads."""
     wanted = list({account.ledger_account_id for account in accounts})
     found: dict[int, LedgerAccount] = {}
     for start in range(0, len(wanted), BATCH_MAX):
-        found |= {account.id: account for account in work.ledger.lookup_accounts(wanted[start : start + BATCH_MAX])}
+        found |= {account.id: account for account in ledger.lookup_accounts(wanted[start : start + BATCH_MAX])}
     return found
 
 

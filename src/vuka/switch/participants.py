@@ -30,6 +30,7 @@ from vuka.switch.directory import (
     Account,
 )
 from vuka.switch.headroom import SHARE_WHOLE, LedgerRefusedError, rebalance
+from vuka.switch.notifications import AdjustmentCause, notify_adjusted
 from vuka.switch.work import Command, Outcome, Work
 
 NAME_LENGTH_MIN: Final = 2
@@ -43,6 +44,14 @@ ALARM_PERCENTAGE_DEFAULT: Final = 10
 HUB_FEE: Final = "HUB_FEE"
 HUB_ACCOUNT_TYPES: Final = (HUB_RECONCILIATION, HUB_MULTILATERAL_SETTLEMENT, HUB_FEE)
 """What an operator may open for the hub itself, in each currency."""
+
+ALARM_URL: Final = "ALARM_NOTIFICATION_URL"
+ADDRESSES_MAX: Final = 20
+"""E-mail addresses in one endpoint."""
+
+# Enough to keep out what is none, and whatever would break a header; the mail server knows the rest.
+_E_MAIL: Final = re.compile(r"[!#-'*+./-9=?A-Z^-~-]{1,64}@[A-Za-z0-9.-]{1,253}", re.ASCII)
+_URL: Final = re.compile(r"https?://[!-~]{1,2000}", re.ASCII | re.IGNORECASE)
 
 FSPIOP_VERSIONS: Final = ("1.0", "1.1", "2.0")
 
@@ -431,7 +440,7 @@ def _set_initial(work: Work, command: SetInitialPositionAndLimits) -> Outcome:
         "UPDATE account SET is_active = 1, changed_ms = ? WHERE account_id = ?",
         [(work.now_ms, account.account_id) for account in accounts],
     )
-    _limits_changed(work, command.name, command.currency)
+    _limits_changed(work, command.name, position, AdjustmentCause.INITIAL)
     return Outcome(note=f"limits of {command.name} in {command.currency} set")
 
 
@@ -469,12 +478,12 @@ def _adjust_limit(work: Work, command: AdjustLimit) -> Outcome:
         liquidity_share=command.liquidity_share,
     )
     work.tx.run("UPDATE account SET changed_ms = ? WHERE account_id = ?", (work.now_ms, position.account_id))
-    _limits_changed(work, command.name, command.currency)
+    _limits_changed(work, command.name, position, AdjustmentCause.ADJUSTED)
     return Outcome(note=f"limits of {command.name} in {command.currency} adjusted")
 
 
 def raise_net_debit_cap(work: Work, position: Account, by_amount: int, by: str) -> None:
-    """Raises a fixed net debit cap by ``by_amount`` minor units; the headroom is the caller's to follow."""
+    """Raises a fixed net debit cap by ``by_amount`` minor units; headroom and notification are left to the caller."""
     ((cap, alarm_percentage),) = work.tx.query(
         "SELECT value, alarm_percentage FROM participant_limit WHERE account_id = ? AND type = ? AND is_active = 1",
         (position.account_id, NET_DEBIT_CAP),
@@ -517,10 +526,14 @@ def _insert_limit(
     )
 
 
-def _limits_changed(work: Work, name: str, currency: str) -> None:
-    """The directory is read anew first: the headroom follows the cap that is in force now."""
+def _limits_changed(work: Work, name: FspId, before: Account, cause: AdjustmentCause) -> None:
+    """The directory is read anew first: the headroom follows the cap that is in force now, and people are told of it.
+
+    ``before`` is the position as it was.
+    """
     work.directory_changed()
-    rebalance(work, record_id(work.next_id()), work.directory.participants[name], currency)
+    rebalance(work, record_id(work.next_id()), work.directory.participants[name], before.currency)
+    notify_adjusted(work, cause, [(name, before)])
 
 
 # --- endpoints --------------------------------------------------------------------------------------------------
@@ -542,6 +555,9 @@ def _set_endpoints(work: Work, command: SetEndpoints) -> Outcome:
         if not endpoint.value.strip():
             detail = f"value of {endpoint.type} is not allowed to be empty"
             return Outcome(error=FspiopError(ErrorCode.MALFORMED_SYNTAX, detail))
+        fault = _address_fault(endpoint)
+        if fault is not None:
+            return Outcome(error=FspiopError(ErrorCode.MALFORMED_SYNTAX, fault))
     work.tx.run_many(
         """INSERT INTO endpoint (participant_id, type, value, created_ms, created_by) VALUES (?, ?, ?, ?, ?)
            ON CONFLICT (participant_id, type)
@@ -553,6 +569,17 @@ def _set_endpoints(work: Work, command: SetEndpoints) -> Outcome:
     )
     work.directory_changed()
     return Outcome(note=f"endpoints of {command.name} set: {len(command.endpoints)}")
+
+
+def _address_fault(endpoint: Endpoint) -> str | None:
+    """Why people can't be told at an address: it would come to light when they should be."""
+    if endpoint.type.endswith("_EMAIL"):
+        addresses = endpoint.value.strip().split(",")
+        if len(addresses) > ADDRESSES_MAX or not all(_E_MAIL.fullmatch(each.strip()) for each in addresses):
+            return f"value of {endpoint.type} must be an e-mail address, or up to {ADDRESSES_MAX} between commas"
+    if endpoint.type == ALARM_URL and _URL.fullmatch(endpoint.value.strip()) is None:
+        return f"value of {endpoint.type} must be a URL of http or https"
+    return None
 
 
 # --- errors, in the reference's words -----------------------------------------------------------------------------

@@ -27,11 +27,10 @@ from vuka.errors import ErrorCode, FspiopError
 from vuka.ids import HUB, record_id
 from vuka.ledger import chart
 from vuka.ledger.model import Transfer
-from vuka.money import format_amount
 from vuka.switch import windows
 from vuka.switch.directory import HEADROOM, HUB_MULTILATERAL_SETTLEMENT, POSITION, Account, Participant, SettlementModel
 from vuka.switch.headroom import balances, create_or_raise, make_room, rebalance_all, recall_shortfalls
-from vuka.switch.notifications import POSITION_CHANGE, notify
+from vuka.switch.notifications import AdjustmentCause, notify_adjusted, notify_settled
 from vuka.switch.obligations import HALF, bilateral, halves, nets, pairs
 from vuka.switch.participants import raise_net_debit_cap
 from vuka.switch.work import Command, Outcome, Work
@@ -631,7 +630,7 @@ def _raise_caps(work: Work, positions: Sequence[tuple[_Entry, int]], by: str) ->
             for account in (entry.account, entry.participant.accounts[entry.account.currency, HEADROOM])
         ),
     )
-    raised: list[tuple[Participant, str]] = []
+    raised: list[_Entry] = []
     for entry, amount in positions:
         position = entry.account
         if position.liquidity_share is not None or position.net_debit_cap is None:
@@ -640,11 +639,12 @@ def _raise_caps(work: Work, positions: Sequence[tuple[_Entry, int]], by: str) ->
         value = chart.position_value(ledger[position.ledger_account_id], ledger[headroom.ledger_account_id])
         if value + amount > position.net_debit_cap:
             raise_net_debit_cap(work, position, amount, by)
-            raised.append((entry.participant, position.currency))
+            raised.append(entry)
     if raised:
-        rebalance_all(
-            work, record_id(work.next_id()), [(work.directory.participants[each.name], code) for each, code in raised]
-        )
+        changed = [(_participant(work, entry), entry.account.currency) for entry in raised]
+        rebalance_all(work, record_id(work.next_id()), changed)
+        former = [(entry.participant.name, entry.account) for entry in raised]
+        notify_adjusted(work, AdjustmentCause.SETTLEMENT, former)
 
 
 def _commit(work: Work, settlement: _Settlement, entries: Sequence[_Entry]) -> None:
@@ -696,13 +696,10 @@ def _tell(work: Work, settlement: _Settlement, entries: Sequence[_Entry]) -> Non
         "UPDATE account SET changed_ms = ? WHERE account_id = ?",
         [(work.now_ms, entry.account.account_id) for entry in entries],
     )
-    moved = [entry for entry in entries if entry.account.type == POSITION]
-    positions = [(entry.account, entry.participant.accounts[entry.account.currency, HEADROOM]) for entry in moved]
-    ledger = balances(work, (account for both in positions for account in both))
-    for entry, (position, headroom) in zip(moved, positions, strict=True):
-        value = chart.position_value(ledger[position.ledger_account_id], ledger[headroom.ledger_account_id])
-        data = {"settlementId": str(settlement.settlement_id), "value": format_amount(value)}
-        notify(work, POSITION_CHANGE, entry.participant.name, position.currency, data)
+    moved = [(_participant(work, entry), entry.account) for entry in entries if entry.account.type == POSITION]
+    # As they are now: this settlement may have raised their caps.
+    positions = [(owner, owner.accounts[account.currency, POSITION]) for owner, account in moved]
+    notify_settled(work, settlement.settlement_id, positions)
 
 
 def _participant(work: Work, entry: _Entry) -> Participant:

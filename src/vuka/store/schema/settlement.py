@@ -256,25 +256,44 @@ notification: Final = Table(
     Column("currency", Text, nullable=False),
     Column("data", Text, nullable=False, comment="A JSON object: the figures it tells."),
     Column("created_ms", Int64, nullable=False),
+    Column("distributed_ms", Int64, comment="When its deliveries were made; None: they are yet to be."),
 )
+Index(
+    "ix_notification_undistributed",
+    notification.c.notification_id,
+    sqlite_where=text("distributed_ms IS NULL"),
+    postgresql_where=text("distributed_ms IS NULL"),
+)
+Index("ix_notification_participant", notification.c.participant, notification.c.notification_id)
 
 notification_delivery: Final = Table(
     "notification_delivery",
     metadata,
-    Column("notification_id", Int64, primary_key=True, autoincrement=False),
-    Column("channel", Text, primary_key=True, comment="log, webhook, smtp, or a plugin's."),
+    Column(
+        "notification_id",
+        Int64,
+        ForeignKey("notification.notification_id"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("delivery_no", Integer, primary_key=True, autoincrement=False, comment="From 1."),
+    Column("channel", Text, nullable=False, comment="log, webhook, smtp, or a plugin's."),
+    Column("recipient", Text, nullable=False, comment="The participant it is about, or the hub."),
+    Column("address", Text, nullable=False, comment="Where to, when it was last tried; empty: the channel knows."),
     Column("state", Text, nullable=False, comment="PENDING, DELIVERED or PARKED."),
     Column("attempts", Integer, nullable=False),
-    Column("next_ms", Int64, nullable=False, comment="When it is tried next."),
-    Column("error", Text),
+    Column("next_ms", Int64, nullable=False, comment="When it is tried next: not while somebody tries it."),
+    Column("error", Text, comment="Why the last attempt failed."),
     Column("updated_ms", Int64, nullable=False),
     sqlite_with_rowid=False,
 )
 Index(
-    "ix_notification_delivery_pending",
+    "ix_notification_delivery_open",
+    notification_delivery.c.state,
+    notification_delivery.c.channel,
     notification_delivery.c.next_ms,
-    sqlite_where=text("state = 'PENDING'"),
-    postgresql_where=text("state = 'PENDING'"),
+    sqlite_where=text("state <> 'DELIVERED'"),
+    postgresql_where=text("state <> 'DELIVERED'"),
 )
 
 alarm: Final = Table(

@@ -1,0 +1,125 @@
+"""The channel ``webhook``: a POST of JSON to whoever has an ``ALARM_NOTIFICATION_URL`` endpoint.
+
+The body is `vuka.plugins.Notification` with names in camelCase, the same bytes at each attempt. ``Vuka-Notification``
+carries the delivery's id; where there is a secret ``Vuka-Signature`` is ``sha256=`` and the HMAC-SHA256 of the body in
+hex. Only http and https are spoken, no redirect is followed, no proxy of the environment is used, and of the answer
+nothing but its status is read: 2xx is delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import ssl
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from vuka.channels.secrets import secret
+from vuka.config import Config
+from vuka.fspiop.times import format_datetime_ms
+from vuka.plugins import NOTIFICATION_KINDS, Channel, DeliveryError, Notification, hookimpl
+
+URL_ENDPOINT: Final = "ALARM_NOTIFICATION_URL"
+
+ID_HEADER: Final = "Vuka-Notification"
+SIGNATURE_HEADER: Final = "Vuka-Signature"
+
+_LATER: Final = frozenset((408, 425, 429))
+"""Statuses below 500 that mean "later", not "no"."""
+
+
+@hookimpl
+def vuka_notification_channels(config: Config) -> Sequence[Channel]:
+    """Webhooks, unless they are switched off. Raises `OperatorError`."""
+    settings = config.notifications
+    if not settings.webhook:
+        return []
+    key = secret("webhook_secret", settings.webhook_secret, settings.webhook_secret_file)
+    webhooks = _Webhooks(key.encode(), settings.timeout_ms)
+    endpoints = dict.fromkeys(NOTIFICATION_KINDS, URL_ENDPOINT)
+    return [Channel(name="webhook", deliver=webhooks.deliver, endpoints=endpoints)]
+
+
+def body_of(notification: Notification) -> bytes:
+    """The JSON that is posted."""
+    return msgspec.json.encode(
+        {
+            "id": notification.id,
+            "kind": notification.kind,
+            "participant": notification.participant,
+            "recipient": notification.recipient,
+            "currency": notification.currency,
+            "createdDate": format_datetime_ms(notification.created_ms),
+            "data": notification.data,
+            "subject": notification.subject,
+            "text": notification.text,
+            "isTest": notification.is_test,
+        }
+    )
+
+
+def sign(key: bytes, body: bytes) -> str:
+    """The value of ``Vuka-Signature``: what a receiver that has the secret computes and compares."""
+    return f"sha256={hmac.new(key, body, hashlib.sha256).hexdigest()}"
+
+
+def _check(url: str) -> None:
+    """Raises `DeliveryError` where nothing can be asked of a URL."""
+    try:
+        parts = urlsplit(url)
+        is_one = bool(parts.hostname) and parts.port != 0 and " " not in url
+    except ValueError:
+        is_one = False
+    if not url.lower().startswith(("http://", "https://")):
+        raise DeliveryError("the URL is not http or https", is_final=True)
+    if not is_one:
+        raise DeliveryError("the URL is malformed", is_final=True)
+
+
+class _Webhooks:
+    """What posts: each delivery in a thread, with an event loop of its own, so that all of it has one time."""
+
+    def __init__(self, key: bytes, timeout_ms: int) -> None:
+        self._key = key
+        self._timeout_seconds = timeout_ms / 1000
+
+    def deliver(self, notification: Notification, url: str) -> None:
+        """Raises `DeliveryError`."""
+        _check(url)
+        body = body_of(notification)
+        headers = {"Content-Type": "application/json", "User-Agent": "vuka", ID_HEADER: notification.id}
+        if self._key:
+            headers[SIGNATURE_HEADER] = sign(self._key, body)
+        status = asyncio.run(self._post(url, headers, body))
+        if not 200 <= status < 300:
+            raise DeliveryError(f"answered {status}", is_final=300 <= status < 500 and status not in _LATER)
+
+    async def _post(self, url: str, headers: dict[str, str], body: bytes) -> int:
+        """The status of the answer: where its body begins the exchange ends. Raises `DeliveryError`."""
+        import httpx
+
+        try:
+            async with (
+                asyncio.timeout(self._timeout_seconds),
+                httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=None, verify=self._tls) as client,  # noqa: S113 - it has its time above
+                client.stream("POST", url, content=body, headers=headers) as answer,
+            ):
+                return answer.status_code
+        except TimeoutError:
+            raise DeliveryError("timed out") from None
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError):
+            raise DeliveryError("the URL is malformed", is_final=True) from None
+        except httpx.ConnectError as error:
+            raise DeliveryError("there is no connection", str(error)) from None
+        except httpx.HTTPError as error:
+            raise DeliveryError("there was no answer", str(error) or type(error).__name__) from None
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """By the system's certificates; made when it is first needed, for that takes a while."""
+        return ssl.create_default_context()
