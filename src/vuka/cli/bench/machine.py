@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import pycurl
 from cryptography.hazmat.backends.openssl import backend
 
-PACKAGES: Final = ("vuka", "uvicorn", "uvloop", "httptools", "msgspec", "cryptography", "pycurl")
+PACKAGES: Final = ("vuka", "uvicorn", "uvloop", "httptools", "msgspec", "cryptography")
 ROOT: Final = Path(__file__).parents[4]
 
 
@@ -33,7 +32,6 @@ class Machine(msgspec.Struct, frozen=True):
     python: str
     sqlite: str
     openssl: str
-    libcurl: str
     packages: dict[str, str]
     commit: str
     """Of the source, where it runs from a checkout; with + where files differ from it."""
@@ -60,7 +58,6 @@ def describe(directory: Path) -> Machine:
         python=platform.python_version(),
         sqlite=sqlite3.sqlite_version,
         openssl=backend.openssl_version_text(),
-        libcurl=pycurl.version_info()[1],
         packages={name: importlib.metadata.version(name) for name in PACKAGES},
         commit=_commit(),
     )

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from vuka.fspiop.jws import PrivateKey
 from vuka.fspiop.times import format_datetime_ms, format_http_date
-from vuka.httpclient import HttpClient
+from vuka.httpclient import HttpClient, believing
 from vuka.sim.bench.figures import latency
 from vuka.sim.bench.messages import (
     AMOUNT,
@@ -136,7 +136,7 @@ class Participants:
         self._pairs = make_pairs(self.names, reserves=setting.reserves, host=hub.netloc)
         self._hub = Connections(hub.hostname or "", hub.port or 0, tls=client_tls)
         self._listeners = [Listener(self._handler(number), tls=server_tls) for number in range(setting.participants)]
-        self._client = HttpClient(connect_timeout_ms=2_000, timeout_ms=60_000)
+        self._client = HttpClient(connect_timeout_ms=2_000, timeout_ms=60_000, tls=believing(setting.ca_file))
         self.operator = Operator(self._client, setting.operators_url)
         self._pool: Pool | None = _pool_of(setting)
         self._unsigned: deque[Signed] = deque(self._pool.payments if self._pool is not None else ())
