@@ -101,7 +101,7 @@ app.add_typer(books.app, name="books")
 app.command("trace")(trace.trace)
 app.command("audit")(audit.audit)
 app.command("config")(config.config)
-app.command("bench")(bench.bench)
+app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
-from vuka.cli.bench.command import bench
+import typer
 
-__all__ = ["bench"]
+from vuka.cli.bench.command import bench
+from vuka.cli.bench.ledger import ledger
+
+app = typer.Typer(rich_markup_mode="rich")
+app.callback(invoke_without_command=True)(bench)
+app.command("ledger")(ledger)

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from vuka.cli.bench.machine import describe
 from vuka.cli.bench.plan import Cell, Load, make_plan
+from vuka.cli.bench.plot import NoPlotError, draw
 from vuka.cli.bench.report import Bench, print_bench, summarise
 from vuka.cli.bench.security import make_secrets
 from vuka.cli.bench.session import BenchError, Figures, SessionResult, Shapes, Terms, run_session
@@ -108,6 +109,7 @@ def _peak(figures: Sequence[Figures]) -> float:
 
 
 def bench(
+    context: typer.Context,
     scenario: Annotated[
         list[str] | None, typer.Option("--scenario", help="clearing, payment or settlement; may be repeated.")
     ] = None,
@@ -147,6 +149,8 @@ def bench(
 
     Example: [bold]vuka bench --scenario clearing --security plain --concurrency 64 --runs 1[/bold]
     """
+    if context.invoked_subcommand is not None:
+        return
     loads = [Load(concurrency=each) for each in concurrency or ()] + [Load(rate=each) for each in rate or ()]
     try:
         cells = make_plan(scenarios=scenario or (), securities=security or (), loads=loads, full=full, quick=quick)
@@ -186,13 +190,20 @@ def bench(
 
 
 def save(result: Bench, directory: Path, started: datetime.datetime) -> list[Path]:
-    """Writes the figures as JSON; the files. Ends the command where that can't be done."""
-    file = directory / f"bench-{started:%Y%m%dT%H%M%SZ}.json"
+    """Writes the figures as JSON, and as pictures where there is what draws them; the files.
+
+    Ends the command where that can't be done.
+    """
+    stem = f"bench-{started:%Y%m%dT%H%M%SZ}"
+    file = directory / f"{stem}.json"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         file.write_bytes(msgspec.json.format(msgspec.json.encode(result)) + b"\n")
+        return [file, *draw(result, lambda shown: directory / f"{stem}-{shown}.svg")]
     except OSError as error:
         fail(f"The figures can't be saved in {directory}: {error.strerror}. Name another place with --output.")
+    except NoPlotError as error:
+        errors.print(Text(str(error)), highlight=False)
     return [file]
 
 

@@ -61,12 +61,16 @@ UNDER_WAY_MAX: Final = 20_000
 QUIET_SECONDS_MAX: Final = 90.0
 """How long after a measurement its payments may take to end."""
 
+ASK_SECONDS: Final = 10.0
+"""How long a payer waits for the end of a transfer, when nothing more begins, before it asks, and asks again."""
+
 LATENESS_EVERY_SECONDS: Final = 0.01
 PARTIES_AT_ONCE: Final = 1_000
 
 COMMITTED: Final = "COMMITTED"
 ABORTED: Final = "ABORTED"
 REFUSED: Final = "REFUSED"
+UNANSWERED: Final = "no answer"
 
 _TRANSFERS: Final = len(b"/transfers/")
 _QUOTES: Final = len(b"/quotes/")
@@ -99,6 +103,7 @@ class Payment:
         "legs_seconds",
         "meant",
         "pair",
+        "questioned",
         "signatures",
         "told",
     )
@@ -120,6 +125,8 @@ class Payment:
         """What the payee answered in this leg: a question that comes again is answered the same."""
         self.signatures = signatures
         self.told: Told | None = None
+        self.questioned = 0.0
+        """When the payer last asked how it stands."""
         self.is_counted = False
         self.has_ended = False
 
@@ -216,11 +223,18 @@ class Participants:
                     await self._is_quiet.wait()
             except TimeoutError:
                 self._ask()
+        for payment in [*self._under.values(), *(each for waiting in self._looking.values() for each in waiting)]:
+            # A lookup or a quote may be lost, nothing has come of it. A transfer may not: it stays without an end.
+            if payment.told is None:
+                self._errors[UNANSWERED] += 1
+                self._end(payment, ABORTED)
 
     def _ask(self) -> None:
         """GET, as a participant does that has waited long enough."""
-        for payment in list(self._under.values()):
-            if payment.told is not None:
+        now = time.perf_counter()
+        for payment in self._under.values():
+            if payment.told is not None and now - max(payment.left, payment.questioned) > ASK_SECONDS:
+                payment.questioned = now
                 self._send(payment, Kind.QUESTION)
 
     def take_counts(self) -> tuple[int, int, dict[str, int]]:

@@ -206,7 +206,13 @@ class Connections:
         if len(self._all) + len(self._opening) < self._max and not self._is_closed:
             task = asyncio.ensure_future(self._connect())
             self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            task.add_done_callback(self._opened)
+
+    def _opened(self, task: asyncio.Task[None]) -> None:
+        self._opening.discard(task)
+        if self._waiting and not self._opening and not self._all:
+            # It failed: whatever else waits would do so for ever.
+            self._open()
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
