@@ -34,11 +34,12 @@ class HubRecord(msgspec.Struct, frozen=True):
     state: State
 
 
-def check(data: Path, ends: Ends, *, after: int = 0) -> int:
+def check(data: Path, ends: Ends, *, after: int = 0, audits: bool = True) -> int:
     """Compares what participants were told with the records in a data directory, and audits the books.
 
     Payments up to number ``after`` (``transfer_seq``) were in the records before, and are nobody's here. Returns how
-    many payments all agree to be COMMITTED. Raises `DisagreementError`.
+    many payments all agree to be COMMITTED. Raises `DisagreementError`. Without ``audits`` the books are taken as they
+    are: to audit millions of transfers takes minutes.
     """
     with reading(read_config(data)) as (tx, ledger):
         rows = tx.query(
@@ -46,14 +47,14 @@ def check(data: Path, ends: Ends, *, after: int = 0) -> int:
                WHERE kind = 'PAYMENT' AND transfer_seq > ?""",
             (after,),
         )
-        audited = audit(tx, ledger)
+        differences = audit(tx, ledger).differences if audits else []
     records = {row[0]: HubRecord(row[1], row[2], row[3], State(row[4])) for row in rows}
     found = disagreements(ends, records)
     if found:
         more = f" (and {len(found) - SHOWN_MAX} more)" if len(found) > SHOWN_MAX else ""
         raise DisagreementError(f"Payer, payee and hub do not agree: {'; '.join(found[:SHOWN_MAX])}{more}.")
-    if audited.differences:
-        raise DisagreementError(f"The books do not balance: {audited.differences[0]}")
+    if differences:
+        raise DisagreementError(f"The books do not balance: {differences[0]}")
     return sum(each.payer_told == COMMITTED for each in ends.told)
 
 
