@@ -285,7 +285,7 @@ def show(growth: Growth) -> None:
             ("filled/s", *(f"{each.fill_per_second:,.0f}" for each in sizes)),
         ],
     )
-    first, last = growth.sizes[0], growth.sizes[-1]
+    first, last = sizes[0], sizes[-1]
     if last is not first:
         ratio = last.figures.hub_cpu_ms_per_transfer / first.figures.hub_cpu_ms_per_transfer
         print(f"A transfer after {last.transfers:,} costs {ratio:.2f} times what one costs after {first.transfers:,}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vuka.sim.bench.figures import Latency, latency, percentile
@@ -12,6 +12,7 @@ FIGURES = st.lists(st.integers(0, 10_000), min_size=1, max_size=300)
 PARTS = st.fractions(min_value=0, max_value=1, max_denominator=1_000).filter(lambda part: part > 0)
 
 
+@settings(deadline=None)
 @given(FIGURES, PARTS)
 def test_a_percentile_is_the_smallest_figure_that_enough_of_them_do_not_exceed(
     figures: list[int], part: object
@@ -23,6 +24,7 @@ def test_a_percentile_is_the_smallest_figure_that_enough_of_them_do_not_exceed(
     assert sum(each < found for each in ordered) < part * len(ordered)  # type: ignore[operator]
 
 
+@settings(deadline=None)
 @given(FIGURES, PARTS, PARTS)
 def test_a_greater_part_has_no_smaller_percentile(figures: list[int], one: object, other: object) -> None:
     less, more = sorted((float(one), float(other)))  # type: ignore[arg-type]

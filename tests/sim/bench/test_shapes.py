@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vuka.sim.bench.shapes import Schedule, Shape
@@ -48,8 +48,9 @@ def test_nothing_is_given_before_its_time_or_after_the_end() -> None:
     assert schedule.due(999.0) == []
 
 
+@settings(deadline=None)
 @given(
-    st.integers(1, 5_000),
+    st.integers(1, 500),
     st.lists(st.floats(0, 0.2, allow_nan=False), max_size=60),
 )
 def test_however_irregularly_it_is_asked_the_moments_are_even_and_none_is_lost(rate: int, steps: list[float]) -> None:
@@ -61,7 +62,7 @@ def test_however_irregularly_it_is_asked_the_moments_are_even_and_none_is_lost(r
         moments += due
     moments += schedule.due(1_000.0)
     assert len(moments) == rate * 2
-    assert moments == pytest.approx([50.0 + number / rate for number in range(rate * 2)])
+    assert all(abs(moment - 50.0 - number / rate) < 1e-9 for number, moment in enumerate(moments))
 
 
 @pytest.mark.parametrize(

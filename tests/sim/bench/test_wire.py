@@ -11,7 +11,7 @@ import pytest_asyncio
 from tests.certificates import Authority
 from tests.test_httpclient import raw_server
 
-from vuka.httpclient import HttpClient, Request
+from vuka.httpclient import HttpClient, Request, believing
 from vuka.sim.bench.wire import Connections, Listener
 
 HEAD = b"%b /%b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b"
@@ -116,7 +116,7 @@ async def test_over_tls_both_sides_speak_to_whom_they_believe(tmp_path: Path) ->
     listener = Listener(lambda *_request: None, tls=authority.server_context("dfsp"))
     await listener.start()
     assert listener.url.startswith("https://")
-    client = HttpClient(ca_file=str(authority.file))
+    client = HttpClient(tls=believing(str(authority.file)))
     answer = await client.send(Request("PUT", f"{listener.url}/transfers/1", (), b"{}"))
     assert answer.status == 200
     await client.close()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -20,15 +21,21 @@ from vuka.cli.bench.security import make_secrets
 from vuka.cli.bench.session import BenchError, Figures, SessionResult, Shapes, Terms, run_session
 from vuka.cli.bench.verify import DisagreementError
 from vuka.cli.output import AsJson, errors, fail, print_json
+from vuka.config import ENVIRONMENT_PREFIX
 from vuka.sim.bench.participants import NAMES
 from vuka.sim.bench.scenarios import Scenario
 from vuka.sim.bench.shapes import Shape
-from vuka.sim.bench.signing import Pool, default_workers, make_pool, write_pool
+from vuka.sim.bench.signing import AGE_SECONDS_MAX, Pool, default_workers, make_pool, write_pool
 
 EXPECTED_PER_SECOND: Final = 2_000
 """For how many payments a second signatures are made where nothing was measured before."""
 
 SPARE: Final = 1.3
+REST_SECONDS: Final = 3.0
+"""What a load takes besides warming up and measuring: for its payments to end."""
+
+TOKEN: Final = "VUKA_TOKEN"  # noqa: S105 - the name of a variable, whose value is nobody's to read in a report
+
 QUICK_SECONDS: Final = 1.0
 FULL_SECONDS: Final = 10.0
 SECONDS: Final = 3.0
@@ -72,7 +79,8 @@ class Benchmark:
         terms, scenario = self._terms, cell.scenario
         wanted = self._wanted(cell)
         pool = self._pools.get(scenario.name)
-        if pool is None or not pool.is_fresh or len(pool.payments) < wanted:
+        lasting = sum(terms.warmup_seconds + terms.seconds + REST_SECONDS for _ in cell.loads)
+        if pool is None or not pool.lasts(lasting) or len(pool.payments) < wanted:
             pool = make_pool(
                 scenario,
                 NAMES[: terms.participants],
@@ -82,6 +90,11 @@ class Benchmark:
                 workers=default_workers(),
             )
             self._pools[scenario.name] = pool
+            if not pool.lasts(lasting):
+                raise BenchError(
+                    f"What is signed beforehand holds for {AGE_SECONDS_MAX} s, and this takes longer: "
+                    "choose fewer or shorter loads with --concurrency, --rate and --seconds."
+                )
         file = terms.folder / f"pool-{scenario.name}"
         write_pool(file, pool)
         return file
@@ -179,6 +192,7 @@ def bench(
         participants=participants,
         answer="RESERVED, and wait for PATCH" if terms.reserves else "COMMITTED",
         journal=journal,
+        environment=_environment(os.environ),
         cells=[summarise(cell, done) for cell, done in zip(cells, results, strict=True)],
     )
     if as_json:
@@ -205,6 +219,15 @@ def save(result: Bench, directory: Path, started: datetime.datetime) -> list[Pat
     except NoPlotError as error:
         errors.print(Text(str(error)), highlight=False)
     return [file]
+
+
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """What configures hubs besides the benchmark: no token, and no URL with a password in it."""
+    return {
+        name: "(not shown)" if "@" in value else value
+        for name, value in variables.items()
+        if name.startswith(ENVIRONMENT_PREFIX) and name != TOKEN
+    }
 
 
 def _run_all(benchmark: Benchmark, cells: Sequence[Cell], runs: int) -> list[list[SessionResult]]:

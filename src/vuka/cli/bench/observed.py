@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,6 @@ import httpx
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 PROC: Final = Path("/proc")
 
 
@@ -56,10 +55,17 @@ def usage_of(process_id: int) -> Usage:
     written = 0
     for each in family(process_id):
         with contextlib.suppress(OSError):
-            fields = (PROC / str(each) / "stat").read_text(encoding="ascii").rpartition(")")[2].split()
-            cpu += (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+            cpu += time.clock_gettime(cpu_clock(each))
             written += _line_of(PROC / str(each) / "io", "write_bytes")
     return Usage(cpu, written)
+
+
+def cpu_clock(process_id: int) -> int:
+    """The kernel's clock of the CPU that a process and its threads, also those that have ended, have used.
+
+    What clock_getcpuclockid(3) gives, which Python does not have: to the nanosecond, where /proc counts hundredths.
+    """
+    return ~process_id << 3 | 2
 
 
 def memory_of(process_id: int) -> Memory:

@@ -85,6 +85,8 @@ class Bench(msgspec.Struct):
     participants: int
     answer: str
     journal: bool
+    environment: dict[str, str]
+    """Variables of the caller that configure hubs: without any, the configuration is the default one."""
     cells: list[CellReport]
 
 
@@ -139,6 +141,9 @@ def print_bench(bench: Bench, cells: Sequence[Cell]) -> None:
         f"{bench.warmup_seconds:g} s to warm up. Payer, payee and hub agree on every payment; the books are audited."
     )
     console.print(Text(said), highlight=False)
+    if bench.environment:
+        variables = ", ".join(f"{name}={value}" for name, value in sorted(bench.environment.items()))
+        console.print(Text(f"Not the default configuration: {variables}."), highlight=False)
     for cell, report in zip(cells, bench.cells, strict=True):
         rows = [(name, *(f"{load.median[name]:,.{decimals}f}" for load in report.loads)) for name, _, decimals in SHOWN]
         if len(cell.scenario.legs) > 1:

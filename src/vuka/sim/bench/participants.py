@@ -324,7 +324,6 @@ class Participants:
 
     def _post(self, payment: Payment, kind: Kind, message: bytes) -> None:
         """Sends a message, and again what did not arrive or came to a busy hub: the same, so nothing is doubled."""
-
         is_question = kind in _QUESTIONS
         may_have_arrived = False
 
@@ -523,10 +522,9 @@ class _Measurement:
         if self._participants.scenario.closes_every_seconds is not None:
             beside.append(loop.create_task(self._close_windows(self._participants.scenario.closes_every_seconds)))
         phase = self._phase
-        began = time.perf_counter()
+        pace: asyncio.Task[None] | None = None
         if phase.shape.rate is not None:
-            pace = loop.create_task(self._keep_pace(phase.shape.rate, began))
-            beside.append(pace)
+            pace = loop.create_task(self._keep_pace(phase.shape.rate, time.perf_counter()))
         else:
             for _ in range(phase.shape.concurrency or 0):
                 self._begin(time.perf_counter())
@@ -539,10 +537,12 @@ class _Measurement:
         seconds, used = time.perf_counter() - measured, time.process_time() - used
         self._said(ENDED)
         self._measures = self._begins_next = False
+        if pace is not None:
+            # What was meant to begin in the time begins, however late.
+            await pace
         for task in beside:
             task.cancel()
-        results = await asyncio.gather(*beside, return_exceptions=True)
-        for error in results:
+        for error in await asyncio.gather(*beside, return_exceptions=True):
             if isinstance(error, Exception):
                 raise error
         await self._participants.quiet()
@@ -556,7 +556,7 @@ class _Measurement:
         phase = self._phase
         counts_from = began + phase.warmup_seconds
         schedule = Schedule(rate, began, phase.warmup_seconds + phase.seconds)
-        while (following := schedule.next) is not None:
+        while (following := schedule.next) is not None and not self._pool_is_empty.is_set():
             await asyncio.sleep(max(following - time.perf_counter(), 0))
             for meant in schedule.due(time.perf_counter()):
                 if self._participants.under_way >= UNDER_WAY_MAX:

@@ -53,10 +53,9 @@ class Pool(msgspec.Struct):
     completed: bytes
     payments: list[Signed]
 
-    @property
-    def is_fresh(self) -> bool:
-        """Whether the hub will still take them for a while."""
-        return time.time() - self.made_at < AGE_SECONDS_MAX / 2
+    def lasts(self, seconds: float) -> bool:
+        """Whether the hub will still take them in so many seconds."""
+        return time.time() - self.made_at + seconds < AGE_SECONDS_MAX
 
 
 def make_pool(
