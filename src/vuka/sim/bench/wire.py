@@ -102,12 +102,13 @@ class Listener:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Stops and closes every connection."""
+        """Stops and ends every connection."""
         if self._server is not None:
             self._server.close()
             self._server = None
         for transport in list(self.connections):
-            transport.close()
+            # Over TLS a close would wait for the other side's word.
+            transport.abort()
         await asyncio.sleep(0)
 
 
@@ -136,6 +137,11 @@ class _Outgoing(asyncio.Protocol):
         """Ends it."""
         if self._transport is not None:
             self._transport.close()
+
+    def abort(self) -> None:
+        """Ends it at once, without a last word over TLS."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -247,7 +253,7 @@ class Connections:
         for task in list(self._opening):
             task.cancel()
         for connection in list(self._all):
-            connection.close()
+            connection.abort()
         while self._waiting:
             _, answered = self._waiting.popleft()
             answered(0, b"the connections were closed")
