@@ -2,7 +2,7 @@
 # python3.11 is enough. PYTHON=… chooses another interpreter (3.11 or later); ARGS=… is passed on.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint soak bench docs pins clean runtime dev
+.PHONY: help demo test lint soak bench docs pins clean runtime bench-setup dev
 
 BIN := .venv/bin
 ARGS ?=
@@ -29,7 +29,7 @@ lint: dev ## Style, formatting, types, import rules, and that the docs build
 soak: dev ## The long runs: many crashes under load
 	$(PYTEST) -m soak --timeout 3600 $(ARGS)
 
-bench: runtime ## Measure throughput and latency on this machine
+bench: bench-setup ## Measure throughput and latency on this machine
 	@$(BIN)/vuka bench $(ARGS)
 
 docs: dev ## Build the documentation into site/
@@ -45,3 +45,6 @@ clean: ## Remove what make made, .venv included. A hub's data directory is left 
 
 runtime dev:
 	@scripts/setup $@
+
+bench-setup:
+	@scripts/setup bench

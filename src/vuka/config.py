@@ -27,6 +27,11 @@ class Listener(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     host: Annotated[str, Meta(description="Address to listen on. Loopback unless you say otherwise.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 takes a free one.")] = 0
+    tls_certificate_file: Annotated[
+        str,
+        Meta(description="To speak TLS: the certificate (PEM), those above it after it. Empty: plain HTTP."),
+    ] = ""
+    tls_key_file: Annotated[str, Meta(description="The certificate's private key (PEM, without a password).")] = ""
 
     @property
     def is_loopback(self) -> bool:
@@ -130,6 +135,12 @@ class Oracles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int, Meta(ge=0, description="How long an oracle's answer may be used again, in ms; 0: not at all.")
     ] = 0
     cache_entries_max: Annotated[int, Meta(ge=1, description="Most answers kept.")] = 10_000
+    ca_file: Annotated[
+        str,
+        Meta(
+            description="The authorities (PEM) to believe of oracles with https. Empty: those that the system believes."
+        ),
+    ] = ""
     in_flight_max: Annotated[
         int, Meta(ge=1, description="Questions under way at once; one more is refused with 503.")
     ] = 1_000
@@ -200,6 +211,14 @@ class Courier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     probe_max_ms: Annotated[
         int, Meta(ge=1, description="Longest wait before a participant that keeps failing is tried again, in ms.")
     ] = 5_000
+    ca_file: Annotated[
+        str,
+        Meta(
+            description=(
+                "The authorities (PEM) to believe of participants with https. Empty: those that the system believes."
+            )
+        ),
+    ] = ""
 
 
 class Journal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

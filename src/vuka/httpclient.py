@@ -90,6 +90,14 @@ Outcome: TypeAlias = Response | TransportError
 Done = Callable[[Outcome], None]
 
 
+def believing(ca_file: str) -> ssl.SSLContext | None:
+    """For a client that believes the authorities in a file (PEM), and no others; None, the usual ones, without a file.
+
+    Raises `OSError` where the file can't be read or holds none.
+    """
+    return ssl.create_default_context(cafile=ca_file) if ca_file else None
+
+
 class _Origin:
     """One scheme, host and port, with the connections to it that are free, the last used at the end."""
 

@@ -332,7 +332,18 @@ class _Connection(asyncio.Protocol):
     def end(self) -> None:
         """Takes nothing more; closes when what it owes is answered."""
         self._is_last = True
-        self._close_if_done()
+        if self._server.is_secure and self._is_idle():
+            # TLS ends with a word of both sides, and whoever keeps a connection idle reads none: it is not waited for.
+            self.abort()
+        else:
+            self._close_if_done()
+
+    def _is_idle(self) -> bool:
+        """Whether nothing is coming in, being answered, or on its way out."""
+        transport = self._transport
+        if self._is_busy or self._is_coming_in or self._waiting or transport is None:
+            return False
+        return not transport.get_write_buffer_size()
 
     def abort(self) -> None:
         """Closes at once."""

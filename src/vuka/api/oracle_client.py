@@ -24,7 +24,7 @@ from vuka.config import Oracles
 from vuka.errors import ErrorCode, FspiopError
 from vuka.fspiop.headers import Headers, forward_headers
 from vuka.fspiop.messages import PartyIdInfo
-from vuka.httpclient import HttpClient, Request, Response, TransportError
+from vuka.httpclient import HttpClient, Request, Response, TransportError, believing
 from vuka.ids import HUB, FspId
 from vuka.money import CURRENCIES
 from vuka.switch.directory import Oracle
@@ -125,7 +125,9 @@ class OracleClient:
         self._settings = settings
         self._observer = observer
         self._http = HttpClient(
-            connect_timeout_ms=min(CONNECT_TIMEOUT_MS_MAX, settings.timeout_ms), timeout_ms=settings.timeout_ms
+            connect_timeout_ms=min(CONNECT_TIMEOUT_MS_MAX, settings.timeout_ms),
+            timeout_ms=settings.timeout_ms,
+            tls=believing(settings.ca_file),
         )
         self._cache = _Cache(settings, clock_ms)
         self._under_way: dict[int, int] = {}

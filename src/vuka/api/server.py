@@ -12,6 +12,7 @@ import contextlib
 import gc
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -19,12 +20,14 @@ from typing import Final
 import msgspec
 import structlog
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from vuka.api.access import access_warnings
 from vuka.api.admin import admin_app
 from vuka.api.fspiop import FspiopApi
 from vuka.api.hub import Hub, open_database
 from vuka.api.observed import ObservedApi, ObservedFspiopApi
+from vuka.api.tls import check_trusted, listener_context
 from vuka.config import Config
 from vuka.errors import OperatorError
 from vuka.httpserver import HttpServer, Limits
@@ -60,9 +63,24 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self.listening.set()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.config.ssl is not None:
+            # TLS ends with a word of both sides, and whoever keeps a connection idle reads none: it is not waited for.
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, HttpToolsProtocol) and _is_idle(connection):
+                    connection.transport.abort()
+        await super().shutdown(sockets)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _is_idle(connection: HttpToolsProtocol) -> bool:
+    """Whether no request is under way on a connection."""
+    # None until the first request, whatever its type says.
+    cycle: object = connection.cycle
+    return not isinstance(cycle, RequestResponseCycle) or cycle.response_complete
 
 
 def _bind(host: str, port: int, name: str) -> socket.socket:
@@ -82,9 +100,10 @@ def _bind(host: str, port: int, name: str) -> socket.socket:
     return listener
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, tls: ssl.SSLContext | None) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "http" if tls is None else "https"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 async def serve(
@@ -95,9 +114,12 @@ async def serve(
 ) -> None:
     """Runs a hub until SIGTERM, SIGINT or ``stop``. ``ready`` is called once both APIs listen.
 
-    Raises `OperatorError` where there is no hub in the data directory or a port is taken.
+    Raises `OperatorError` where there is no hub in the data directory, a port is taken, or a file for TLS will not do.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    participants_tls = listener_context(config.participants_api, "participants_api")
+    operators_tls = listener_context(config.operators_api, "operators_api")
+    check_trusted(config)
     with contextlib.ExitStack() as resources:
         database = open_database(config)
         resources.callback(database.close)
@@ -114,14 +136,15 @@ async def serve(
                 idle_seconds=KEEP_ALIVE_SECONDS,
                 connections_max=config.participants_api.connections_max,
             ),
+            tls=participants_tls,
         )
-        operators = _server(_operators_api(hub))
+        operators = _server(_operators_api(hub), operators_tls)
         stopping = stop or asyncio.Event()
         _on_signals(stopping)
         await participants.start(participants_socket, backlog=BACKLOG)
         operators_task = asyncio.create_task(operators.serve(sockets=[operators_socket]))
         await operators.listening.wait()
-        addresses = Addresses(_url(participants_socket), _url(operators_socket))
+        addresses = Addresses(_url(participants_socket, participants_tls), _url(operators_socket, operators_tls))
         log.info(
             "the hub is ready",
             participants=addresses.participants_url,
@@ -150,7 +173,7 @@ def _operators_api(hub: Hub) -> ObservedApi:
     return ObservedApi(app, api="operators", resources={path.split("/")[1] for path in paths}, metrics=hub.metrics)
 
 
-def _server(app: Callable[..., object]) -> _Server:
+def _server(app: Callable[..., object], tls: ssl.SSLContext | None) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
@@ -166,6 +189,7 @@ def _server(app: Callable[..., object]) -> _Server:
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             backlog=BACKLOG,
             h11_max_incomplete_event_size=65_536,
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )
     )
 

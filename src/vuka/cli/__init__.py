@@ -30,7 +30,7 @@ from vuka.cli import (
     trace,
     transfer,
 )
-from vuka.cli.client import use_token
+from vuka.cli.client import use_ca_file, use_token
 
 app = typer.Typer(
     name="vuka",
@@ -62,8 +62,18 @@ def _root(
             show_default="operator.token in the data directory",
         ),
     ] = "",
+    ca_file: Annotated[
+        str,
+        typer.Option(
+            "--ca-file",
+            envvar="VUKA_CA_FILE",
+            help="The authorities (PEM) to believe of a hub with https.",
+            show_default="those that are usually believed",
+        ),
+    ] = "",
 ) -> None:
     use_token(token)
+    use_ca_file(ca_file)
 
 
 app.command("init")(hub.init)
@@ -93,7 +103,7 @@ app.add_typer(books.app, name="books")
 app.command("trace")(trace.trace)
 app.command("audit")(audit.audit)
 app.command("config")(config.config)
-app.command("bench")(bench.bench)
+app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import ssl
 from contextvars import ContextVar
 from decimal import Decimal
 from pathlib import Path
@@ -32,6 +33,7 @@ _FOUND_NOTHING: Final = re.compile(r"not found|No settlements found")
 
 # What stands before the command's name is read before the command knows it.
 _GIVEN_TOKEN: Final = ContextVar("given token", default="")
+_GIVEN_CA_FILE: Final = ContextVar("given file of authorities", default="")
 
 HubUrl = Annotated[
     str,
@@ -64,11 +66,23 @@ def _ask(url: str, method: str, path: str, body: object | None = None) -> httpx.
             headers={} if token is None else {"Authorization": f"Bearer {token.text}"},
             timeout=TIMEOUT_SECONDS,
             trust_env=False,
+            verify=_believed(),
         )
     except httpx.InvalidURL as error:
         fail(f"{url} is not a URL: {error}.")
     except httpx.HTTPError as error:
         fail(f"No hub answers at {url} ({error}). Start one with `vuka serve`, or name another with --url.")
+
+
+def _believed() -> ssl.SSLContext | bool:
+    """Whom to believe of a hub with https. Ends the command where the file that names them can't be used."""
+    file = _GIVEN_CA_FILE.get()
+    if not file:
+        return True
+    try:
+        return ssl.create_default_context(cafile=file)
+    except OSError as error:
+        fail(f"{file} can't be used to know the hub by: {error.strerror or error}. See --ca-file.")
 
 
 def _value(url: str, answer: httpx.Response, *, exact: bool) -> Any:
@@ -129,6 +143,11 @@ def find(url: str, path: str) -> list[Any]:
 def use_token(text: str) -> None:
     """Takes a token for what this command asks; empty: the one in the data directory, if any."""
     _GIVEN_TOKEN.set(text)
+
+
+def use_ca_file(file: str) -> None:
+    """Believes the authorities in a file (PEM) of a hub with https; empty: the usual ones."""
+    _GIVEN_CA_FILE.set(file)
 
 
 def find_token(url: str) -> Token | None:

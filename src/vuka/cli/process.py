@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -37,8 +38,12 @@ def hub_process(
     participants_port: int = 0,
     operators_port: int = 0,
     environment: Mapping[str, str] | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[HubProcess]:
-    """Starts the hub of a data directory and stops it at the end. Ends the command where it does not start."""
+    """Starts the hub of a data directory and stops it at the end. Ends the command where it does not start.
+
+    With ``tls``, which knows whom to believe, both of its APIs are asked by https.
+    """
     ports = (participants_port or free_port(), operators_port or free_port())
     variables = {
         **os.environ,
@@ -56,9 +61,10 @@ def hub_process(
             env=variables,
             start_new_session=True,
         )
-    hub = HubProcess(process, f"http://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}", log_path)
+    scheme = "http" if tls is None else "https"
+    hub = HubProcess(process, f"{scheme}://127.0.0.1:{ports[0]}", f"{scheme}://127.0.0.1:{ports[1]}", log_path)
     try:
-        _wait_until_healthy(hub)
+        _wait_until_healthy(hub, tls)
         yield hub
     finally:
         if process.poll() is None:
@@ -78,14 +84,14 @@ def free_port() -> int:
         return port
 
 
-def _wait_until_healthy(hub: HubProcess) -> None:
+def _wait_until_healthy(hub: HubProcess, tls: ssl.SSLContext | None) -> None:
     deadline = time.monotonic() + START_SECONDS_MAX
     while time.monotonic() < deadline:
         if hub.process.poll() is not None:
             lines = hub.log_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             fail(f"The hub did not start. It said: {lines[-1] if lines else 'nothing'}")
         with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(f"{hub.operators_url}/health", trust_env=False, timeout=2).is_success:
+            if httpx.get(f"{hub.operators_url}/health", trust_env=False, timeout=2, verify=tls or True).is_success:
                 return
         time.sleep(0.05)
     fail(f"The hub did not answer within {START_SECONDS_MAX:.0f} s; see {hub.log_path}.")

@@ -28,7 +28,7 @@ from vuka.engine.notifier import Notifier
 from vuka.engine.observed import Committed, EngineLog, Observer, Observers
 from vuka.engine.outbox import DeliveryState, Mark, Target, Wire, make_outgoing, traces_of
 from vuka.errors import ErrorCode, FspiopError, OperatorError
-from vuka.httpclient import HttpClient
+from vuka.httpclient import HttpClient, believing
 from vuka.ids import HUB, FspId, TransferId, parse_id
 from vuka.ledger.model import Ledger
 from vuka.plugins import Channel
@@ -142,6 +142,7 @@ class Engine:
         self._client = HttpClient(
             connect_timeout_ms=config.courier.connect_timeout_ms,
             timeout_ms=config.courier.timeout_ms,
+            tls=believing(config.courier.ca_file),
         )
         self.courier = Courier(
             self._client,
