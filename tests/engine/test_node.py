@@ -15,10 +15,10 @@ from urllib.parse import quote
 
 import msgspec
 import pytest
+from tests import stores
 
 from vuka.api.hub import USE_CASES, Hub, clock_ms, open_database
 from vuka.api.wire import FspiopWire
-from vuka.cli.hub import found
 from vuka.config import Config, Courier, Engine, Journal, load
 from vuka.engine import outbox
 from vuka.engine.batch import UseCase, use_case
@@ -33,8 +33,8 @@ from vuka.money import Amount, Currency
 from vuka.sim.onboard import ENDPOINTS
 from vuka.sim.server import Answer, Inquiry, Server
 from vuka.sim.unquoted import CONDITION, ILP_PACKET
-from vuka.store import Tx
-from vuka.store.sqlite import Database, SqliteTx
+from vuka.store import Database, Tx
+from vuka.store.sqlite import SqliteTx
 from vuka.switch.audit import audit
 from vuka.switch.funds import RecordFundsIn
 from vuka.switch.participants import AdjustLimit, CreateParticipant, Endpoint, SetEndpoints, SetInitialPositionAndLimits
@@ -234,13 +234,13 @@ class Rig:
 
 
 def _config(tmp_path: Path, **sections: msgspec.Struct) -> Config:
-    config = load(None, {}, data_dir=str(tmp_path / "hub"))
+    config = stores.configured(load(None, {}, data_dir=str(tmp_path / "hub")))
     return msgspec.structs.replace(config, **sections)
 
 
 @asynccontextmanager
 async def _started(config: Config) -> AsyncIterator[Rig]:
-    found(config, "Engine", ["USD"])
+    stores.found(config, "Engine", ["USD"])
     got: list[Inquiry] = []
     database = open_database(config)
     node = Rig(config, database, got)
@@ -712,7 +712,7 @@ def test_a_hub_can_be_built_twice_in_one_process(tmp_path: Path) -> None:
     async def build() -> None:
         for name in ("one", "two"):
             config = load(None, {}, data_dir=str(tmp_path / name))
-            found(config, name, ["USD"])
+            stores.found(config, name, ["USD"])
             database = open_database(config)
             hub = Hub(config, database)
             await hub.start()

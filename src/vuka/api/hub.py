@@ -26,8 +26,8 @@ from vuka.fspiop.ilp import transaction_json
 from vuka.fspiop.jws import PublicKey
 from vuka.ledger.model import Ledger
 from vuka.ledger.sql import SqlLedger
-from vuka.store import Tx
-from vuka.store.sqlite import Database
+from vuka.store import Database, Tx
+from vuka.store.migrate import open_place
 from vuka.switch import (
     access,
     account_types,
@@ -203,7 +203,7 @@ class Hub:
 
 def open_database(config: Config) -> Database:
     """Opens the hub's database. Raises `OperatorError` where there is none yet."""
-    path = config.database_path
-    if not path.exists():
+    place = config.place
+    if isinstance(place, Path) and not place.exists():
         raise OperatorError(f"There is no hub in {config.data_dir}. Make one with: vuka init --data {config.data_dir}")
-    return Database.open(path)
+    return open_place(place)

@@ -21,7 +21,7 @@ from vuka.config import CONFIG_FILE, Config, to_toml
 from vuka.errors import FspiopError, OperatorError
 from vuka.logs import configure_logging
 from vuka.money import CURRENCIES
-from vuka.store.migrate import current_revision, migrate
+from vuka.store.migrate import current_revision, migrate, open_place
 
 if TYPE_CHECKING:
     from vuka.switch.work import Work
@@ -40,14 +40,13 @@ def found(config: Config, name: str, currencies: list[str]) -> None:
     """
     from vuka.switch import scheme
 
-    path = config.database_path
-    if current_revision(path) is not None:
-        raise OperatorError(f"There is a hub in {config.data_dir} already. Run it with: vuka serve")
+    if current_revision(config.place) is not None:
+        raise OperatorError(f"There is a hub in {config.place_shown} already. Run it with: vuka serve")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=SQLITE_READABLE_BY_OWNER)
+        Path(config.data_dir).mkdir(parents=True, exist_ok=True, mode=SQLITE_READABLE_BY_OWNER)
     except OSError as error:
         raise OperatorError(f"The data directory {config.data_dir} can't be made: {error.strerror}.") from None
-    migrate(path)
+    migrate(config.place)
     with writing(config) as work:
         scheme.found(work, name, currencies)
 
@@ -57,13 +56,12 @@ def writing(config: Config) -> Iterator[Work]:
     """A transaction on a hub that does not run: committed at the end, undone where something is raised."""
     from vuka.engine.keys import KeySource
     from vuka.ledger.sql import SqlLedger
-    from vuka.store.sqlite import Database
     from vuka.switch.directory import DirectoryCache
     from vuka.switch.work import Work
 
     keys = KeySource()
     now_ms = clock_ms()
-    database = Database.open(config.database_path)
+    database = open_place(config.place)
     try:
         with database.begin() as tx:
             yield Work(
@@ -168,11 +166,11 @@ def _say_what_is_open(config: Config) -> None:
 
 def upgrade(config: Config) -> None:
     """Brings an older database to this program's schema. Raises `OperatorError` for a newer or a missing one."""
-    if current_revision(config.database_path) is None:
+    if current_revision(config.place) is None:
         raise OperatorError(
-            f"There is no hub in {config.data_dir}. Make one with: vuka init --data {config.data_dir} -c USD"
+            f"There is no hub in {config.place_shown}. Make one with: vuka init --data {config.data_dir} -c USD"
         )
-    migrate(config.database_path)
+    migrate(config.place)
 
 
 def run(config: Config) -> None:

@@ -29,8 +29,7 @@ from vuka.errors import ErrorCode, FspiopError, OperatorError
 from vuka.httpclient import HttpClient
 from vuka.ids import HUB, FspId, TransferId, parse_id
 from vuka.ledger.model import Ledger
-from vuka.store import Tx
-from vuka.store.sqlite import Database, SqliteTx
+from vuka.store import Database, Tx, WriteTx
 from vuka.switch import gross_settlement, schedules, transfers, undelivered
 from vuka.switch.directory import Directory, DirectoryCache
 from vuka.switch.work import Command, Inbound, Notice, Outcome, Work, in_declared_version
@@ -350,7 +349,7 @@ class Engine:
         now_ms = self._clock_ms()
         loop = asyncio.get_running_loop()
         started = loop.time()
-        tx: SqliteTx | None = None
+        tx: WriteTx | None = None
         try:
             tx = self.database.start()
             batch = run_batch(
@@ -389,8 +388,8 @@ class Engine:
         except Exception:  # what only looks on must not stop the one that writes
             log.exception("an observer failed")
 
-    async def _commit(self, tx: SqliteTx) -> None:
-        if self.database.path is None:
+    async def _commit(self, tx: WriteTx) -> None:
+        if self.database.commits_at_once:
             tx.commit()
             return
         await asyncio.get_running_loop().run_in_executor(self._commit_thread, tx.commit)
@@ -601,7 +600,7 @@ class CheckDisk(Command, frozen=True, kw_only=True):
 
 
 def _check_disk(work: Work, commands: Sequence[CheckDisk]) -> list[Outcome]:
-    work.tx.run("UPDATE scheme SET version = version WHERE only = 1")
+    work.tx.run('UPDATE scheme SET version = version WHERE "only" = 1')
     return [Outcome() for _ in commands]
 
 
