@@ -61,4 +61,5 @@ def _store(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if stores.current.schemas is not None:
         stores.current.schemas.take_back()
+    stores.current.configured.clear()
     stores.current.kind = stores.SQLITE

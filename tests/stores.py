@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
@@ -104,6 +105,7 @@ class Stores:
     def __init__(self) -> None:
         self.kind = SQLITE
         self.schemas: Schemas | None = None
+        self.configured: dict[str, str] = {}
 
 
 current = Stores()
@@ -123,11 +125,18 @@ def fresh() -> Database:
     return database
 
 
+def transaction_class() -> type[on_sqlite.SqliteTx | on_postgresql.PostgresTx]:
+    """What a test makes fail."""
+    return on_postgresql.PostgresTx if current.kind == POSTGRESQL else on_sqlite.SqliteTx
+
+
 def configured(config: Config) -> Config:
     """The configuration of a hub that is yet to be founded, with its records in the store of this test."""
     if current.kind == SQLITE:
         return config
-    return msgspec.structs.replace(config, store=Store(url=_schemas().lend()))
+    known = current.configured.get(config.data_dir)
+    url = current.configured[config.data_dir] = known or _schemas().lend()
+    return msgspec.structs.replace(config, store=Store(url=url))
 
 
 def found(config: Config, name: str, currencies: Sequence[str]) -> None:
@@ -135,5 +144,6 @@ def found(config: Config, name: str, currencies: Sequence[str]) -> None:
     if not config.store.url:
         found_on_disk(config, name, list(currencies))
         return
+    Path(config.data_dir).mkdir(parents=True)
     with writing(config) as work:
         scheme.found(work, name, currencies)

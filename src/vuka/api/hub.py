@@ -20,6 +20,7 @@ from vuka.api.wire import FspiopWire
 from vuka.config import Config
 from vuka.engine import node
 from vuka.engine.batch import UseCase, use_case
+from vuka.engine.membership import Identity
 from vuka.engine.node import Engine
 from vuka.errors import OperatorError
 from vuka.fspiop.ilp import transaction_json
@@ -120,7 +121,14 @@ def clock_ms() -> int:
 class Hub:
     """A hub: one engine over one database, and what its APIs need of it. Built from a `Config`."""
 
-    def __init__(self, config: Config, database: Database, *, clock: Callable[[], int] = clock_ms) -> None:
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        *,
+        clock: Callable[[], int] = clock_ms,
+        identity: Identity | None = None,
+    ) -> None:
         self.config = config
         self.database = database
         self.started_ms = clock()
@@ -138,6 +146,7 @@ class Hub:
             clock_ms=clock,
             jitter=random.random,
             observers=(self.metrics,),
+            identity=identity,
         )
         self.oracles = OracleClient(config.oracles, clock, self.metrics.oracle_asked)
         """The oracles outside the hub."""

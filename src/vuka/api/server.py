@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -26,6 +27,7 @@ from vuka.api.fspiop import FspiopApi
 from vuka.api.hub import Hub, open_database
 from vuka.api.observed import ObservedApi, ObservedFspiopApi
 from vuka.config import Config
+from vuka.engine.membership import Identity, place_of
 from vuka.errors import OperatorError
 from vuka.httpserver import HttpServer, Limits
 
@@ -92,6 +94,7 @@ async def serve(
     *,
     ready: Callable[[Addresses, Hub], None] | None = None,
     stop: asyncio.Event | None = None,
+    identity: Identity | None = None,
 ) -> None:
     """Runs a hub until SIGTERM, SIGINT or ``stop``. ``ready`` is called once both APIs listen.
 
@@ -105,7 +108,9 @@ async def serve(
         resources.callback(participants_socket.close)
         operators_socket = _bind(config.operators_api.host, config.operators_api.port, "operators")
         resources.callback(operators_socket.close)
-        hub = Hub(config, database)
+        if identity is None and database.is_remote:
+            identity = Identity.draw(place_of(Path(config.data_dir)))
+        hub = Hub(config, database, identity=identity)
         await hub.start()
         participants = HttpServer(
             ObservedFspiopApi(FspiopApi(hub), metrics=hub.metrics),
@@ -135,13 +140,18 @@ async def serve(
         gc.set_threshold(YOUNG_OBJECTS, 20, 50)
         if ready is not None:
             ready(addresses, hub)
-        await stopping.wait()
+        ends = [asyncio.create_task(event.wait()) for event in (stopping, hub.engine.fenced)]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for each in ends:
+            each.cancel()
         log.info("the hub is stopping")
         hub.is_stopping = True
         operators.should_exit = True
         await asyncio.gather(participants.stop(SHUTDOWN_SECONDS), operators_task)
         await hub.stop()
         log.info("the hub has stopped")
+        if hub.engine.fenced.is_set():
+            raise OperatorError("Another hub process has taken over from this one, which was silent. Start it again.")
 
 
 def _operators_api(hub: Hub) -> ObservedApi:

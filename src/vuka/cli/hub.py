@@ -54,12 +54,12 @@ def found(config: Config, name: str, currencies: list[str]) -> None:
 @contextmanager
 def writing(config: Config) -> Iterator[Work]:
     """A transaction on a hub that does not run: committed at the end, undone where something is raised."""
-    from vuka.engine.keys import KeySource
+    from vuka.engine.keys import NODE_MAX, KeySource
     from vuka.ledger.sql import SqlLedger
     from vuka.switch.directory import DirectoryCache
     from vuka.switch.work import Work
 
-    keys = KeySource()
+    keys = KeySource(node=NODE_MAX)
     now_ms = clock_ms()
     database = open_place(config.place)
     try:

@@ -17,12 +17,23 @@ def upgrade() -> None:
         sa.Column(
             "node_no", sa.Integer(), autoincrement=False, nullable=False, comment="0 to 255: in every key it makes."
         ),
-        sa.Column("name", sa.Text(), nullable=False, comment="Where it runs: the same after a restart."),
+        sa.Column(
+            "place",
+            sa.Text(),
+            nullable=False,
+            comment="Whose data directory it runs in: the same after a restart.",
+        ),
+        sa.Column(
+            "run",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            nullable=False,
+            comment="Drawn by lot at each start; its workers share it.",
+        ),
         sa.Column(
             "incarnation",
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
             nullable=False,
-            comment="Drawn by lot at each start.",
+            comment="Drawn by lot for each process.",
         ),
         sa.Column(
             "beats",
