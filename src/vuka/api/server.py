@@ -67,12 +67,18 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _bind(host: str, port: int, name: str) -> socket.socket:
+def bind(host: str, port: int, name: str, *, shared: bool = False) -> socket.socket:
+    """A socket for one of the APIs; where it is shared, others may be bound to the same port, and take turns.
+
+    Raises `OperatorError` where the port is taken.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio switches off Nagle's algorithm: an answer is not held back for 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
     except OSError as error:
         listener.close()
@@ -95,8 +101,11 @@ async def serve(
     ready: Callable[[Addresses, Hub], None] | None = None,
     stop: asyncio.Event | None = None,
     identity: Identity | None = None,
+    sockets: tuple[socket.socket, socket.socket] | None = None,
 ) -> None:
     """Runs a hub until SIGTERM, SIGINT or ``stop``. ``ready`` is called once both APIs listen.
+
+    A worker is given its identity and its sockets, for the participants and the operators; else they are made here.
 
     Raises `OperatorError` where there is no hub in the data directory or a port is taken.
     """
@@ -104,10 +113,14 @@ async def serve(
     with contextlib.ExitStack() as resources:
         database = open_database(config)
         resources.callback(database.close)
-        participants_socket = _bind(config.participants_api.host, config.participants_api.port, "participants")
-        resources.callback(participants_socket.close)
-        operators_socket = _bind(config.operators_api.host, config.operators_api.port, "operators")
-        resources.callback(operators_socket.close)
+        if sockets is None:
+            sockets = (
+                bind(config.participants_api.host, config.participants_api.port, "participants"),
+                bind(config.operators_api.host, config.operators_api.port, "operators"),
+            )
+        participants_socket, operators_socket = sockets
+        for listener in sockets:
+            resources.callback(listener.close)
         if identity is None and database.is_remote:
             identity = Identity.draw(place_of(Path(config.data_dir)))
         hub = Hub(config, database, identity=identity)

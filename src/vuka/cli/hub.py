@@ -139,18 +139,31 @@ def init(
     console.print(f"An admin's token is in {escape(str(token_file))}; whoever has it may do everything.")
 
 
-def serve(data: DataDir = None, config: ConfigFile = None) -> None:
+def serve(
+    data: DataDir = None,
+    config: ConfigFile = None,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Hub processes on this machine, behind the same ports.")
+    ] = 1,
+) -> None:
     """Run the hub: the participants' API and the operators' API, until Ctrl-C.
+
+    With several workers, a SIGHUP replaces them one after another, and nobody is refused meanwhile.
 
     Example: [bold]vuka serve --data ./hub[/bold]
     """
     effective = read_config(data, config)
     configure_logging(effective)
     try:
-        with locked(effective):
+        with locked(effective) as lock_fd:
             upgrade(effective)
             _say_what_is_open(effective)
-            run(effective)
+            if workers == 1:
+                run(effective)
+            else:
+                from vuka.cli.workers import Workers
+
+                Workers(effective, config, workers, lock_fd).run()
     except OperatorError as error:
         fail(str(error))
 
@@ -183,9 +196,15 @@ def run(config: Config) -> None:
 
 
 @contextmanager
-def locked(config: Config) -> Iterator[None]:
-    """Holds the data directory: one hub at a time. Raises `OperatorError` where another has it."""
+def locked(config: Config) -> Iterator[int]:
+    """Holds the data directory: one hub at a time. Raises `OperatorError` where another has it.
+
+    Gives the lock's file descriptor: a process that inherits it holds the directory too.
+    """
     directory = Path(config.data_dir)
+    if config.store.url:
+        # The records are elsewhere: a further machine has nothing in its directory yet.
+        directory.mkdir(parents=True, exist_ok=True, mode=SQLITE_READABLE_BY_OWNER)
     if not directory.is_dir():
         raise OperatorError(f"There is no hub in {directory}. Make one with: vuka init --data {directory} -c USD")
     with (directory / "vuka.lock").open("w") as handle:
@@ -193,4 +212,4 @@ def locked(config: Config) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise OperatorError(f"Another hub runs in {directory}. Stop it, or use another data directory.") from None
-        yield
+        yield handle.fileno()

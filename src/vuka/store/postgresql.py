@@ -195,15 +195,16 @@ class PostgresTx:
         self._cursor = connection.cursor(binary=True)
 
     def query(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
-        return self._cursor.execute(_translated(sql).text, parameters).fetchall()
+        return self._cursor.execute(_translated(sql).text, _storable(parameters)).fetchall()
 
     def query_in(self, sql: str, values: Sequence[Value], parameters: Sequence[Value] = ()) -> list[Row]:
         if not values:
             return []
-        return self._cursor.execute(_translated_in(sql), (*parameters, list(values))).fetchall()
+        listed = list(_storable(values))
+        return self._cursor.execute(_translated_in(sql), (*_storable(parameters), listed)).fetchall()
 
     def run(self, sql: str, parameters: Sequence[Value] = ()) -> int:
-        return self._cursor.execute(_translated(sql).text, parameters).rowcount
+        return self._cursor.execute(_translated(sql).text, _storable(parameters)).rowcount
 
     def run_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
         rows = rows if isinstance(rows, list) else list(rows)
@@ -212,11 +213,11 @@ class PostgresTx:
         statement = _translated(sql)
         many = statement.many
         if len(rows) == 1:
-            self._cursor.execute(statement.text, rows[0])
+            self._cursor.execute(statement.text, _storable(rows[0]))
         elif many is not None and _are_apart(rows, many.keys):
             self._run_arrays(many, rows)
         else:
-            self._cursor.executemany(statement.text, rows)
+            self._cursor.executemany(statement.text, [_storable(row) for row in rows])
 
     def _run_arrays(self, many: _Many, rows: list[Sequence[Value]]) -> None:
         types = self._types(self._cursor, many.table)
@@ -224,7 +225,9 @@ class PostgresTx:
         # A column that no row fills is no array: there is nothing to tell its type by.
         filled = tuple(any(value is not None for value in array) for array in arrays)
         text = _over_arrays(many, filled, tuple(types[column] for column in many.columns))
-        self._cursor.execute(text, [list(array) for array, is_filled in zip(arrays, filled, strict=True) if is_filled])
+        self._cursor.execute(
+            text, [list(_storable(array)) for array, is_filled in zip(arrays, filled, strict=True) if is_filled]
+        )
 
     def on_rollback(self, undo: Callable[[], None]) -> None:
         self._undo.append(undo)
@@ -293,6 +296,13 @@ class PostgresTx:
         """Ends a transaction that only read: there is nothing to undo."""
         self._undo.clear()
         self.rollback()
+
+
+def _storable(values: Sequence[Value]) -> Sequence[Value]:
+    """The values, with what no text of PostgreSQL may hold replaced: a participant may write it, and harms nobody."""
+    if any(type(value) is str and "\0" in value for value in values):
+        return [value.replace("\0", "\ufffd") if isinstance(value, str) else value for value in values]
+    return values
 
 
 @lru_cache(maxsize=1024)
