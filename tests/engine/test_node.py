@@ -61,6 +61,7 @@ class Rig:
     def __init__(self, config: Config, database: Database, got: list[Inquiry]) -> None:
         self.config = config
         self.database = database
+        self.place = uuid.uuid4().hex
         self.server = Server(self._hear)
         self.got = got
         self.arrived = asyncio.Event()
@@ -85,7 +86,7 @@ class Rig:
             ledger=SqlLedger,
             clock_ms=clock or (lambda: clock_ms() + self.ahead_ms),
             jitter=lambda: 0.0,
-            identity=Identity.draw("rig") if self.database.is_remote else None,
+            identity=Identity.draw(self.place) if self.database.is_remote else None,
         )
         report = engine.courier._report
 

@@ -647,7 +647,7 @@ class Engine:
 
     async def _live(self, membership: Membership) -> None:
         """Says that it lives, stands in for those that do not, and hears of what others have changed."""
-        while True:
+        while not self._has_failed:
             try:
                 await self._beat(membership)
             except Exception:
@@ -693,7 +693,7 @@ class Engine:
 
     async def _tick(self) -> None:
         """The timers: expiry at every tick, the journal's retention now and then."""
-        while True:
+        while not self._has_failed:
             await asyncio.sleep(self.config.engine.timer_ms / 1000)
             try:
                 await self._check_disk()
