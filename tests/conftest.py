@@ -48,8 +48,10 @@ def postgresql() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def _schemas(postgresql: Server) -> stores.Schemas:
-    return stores.Schemas(postgresql.url)
+def _schemas(postgresql: Server) -> Iterator[stores.Schemas]:
+    schemas = stores.Schemas(postgresql.url)
+    yield schemas
+    schemas.close()
 
 
 @pytest.fixture(autouse=True)

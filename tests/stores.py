@@ -7,7 +7,6 @@ the store that its run is for. On PostgreSQL every database is a schema that is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -35,6 +34,7 @@ class Schemas:
         self._free: list[str] = []
         self._lent: list[str] = []
         self._open: dict[str, list[Reused]] = {}
+        self._emptying: dict[str, psycopg.Connection[tuple[object, ...]]] = {}
 
     def lend(self) -> str:
         """The URL of an empty one, until `take_back`."""
@@ -53,10 +53,17 @@ class Schemas:
     def take_back(self) -> None:
         """All that was lent, emptied."""
         for url in self._lent:
-            with psycopg.connect(url, autocommit=True) as connection:
-                connection.execute(_emptying())
+            self._emptying[url].execute("SELECT make_empty()")
             self._free.append(url)
         self._lent.clear()
+
+    def close(self) -> None:
+        """Closes what was kept open."""
+        for connection in self._emptying.values():
+            connection.close()
+        for kept in self._open.values():
+            for database in kept:
+                on_postgresql.Database.close(database)
 
     def _make(self) -> str:
         self._made += 1
@@ -70,9 +77,11 @@ class Schemas:
                         *on_postgresql.ddl(),
                         "CREATE TABLE alembic_version (version_num TEXT)",
                         f"INSERT INTO alembic_version VALUES ('{HEAD}')",
+                        _make_empty(),
                     )
                 )
             )
+        self._emptying[url] = psycopg.connect(url, autocommit=True)
         return url
 
 
@@ -88,15 +97,19 @@ class Reused(on_postgresql.Database):
         self.kept.append(self)
 
 
-@cache
-def _emptying() -> str:
+def _make_empty() -> str:
+    """A function of the schema: a server keeps its plans, and most tables are empty anyway."""
     from vuka.store.schema import metadata
 
-    tables = [table.name for table in reversed(metadata.sorted_tables)]
-    restarts = """DO $$ DECLARE name text; BEGIN
-        FOR name IN SELECT sequencename FROM pg_sequences WHERE schemaname = current_schema() AND last_value IS NOT NULL
-        LOOP EXECUTE format('ALTER SEQUENCE %I RESTART', name); END LOOP; END $$"""
-    return "; ".join((*(f"DELETE FROM {name}" for name in tables), restarts))
+    statements: list[str] = []
+    for table in reversed(metadata.sorted_tables):
+        statements.append(f"IF EXISTS (SELECT 1 FROM {table.name}) THEN DELETE FROM {table.name}; END IF;")
+        statements += [
+            f"PERFORM setval('{table.name}_{column.name}_seq', 1, false);"
+            for column in table.columns
+            if column is table.autoincrement_column
+        ]
+    return f"CREATE FUNCTION make_empty() RETURNS void LANGUAGE plpgsql AS $$ BEGIN {' '.join(statements)} END $$"
 
 
 class Stores:

@@ -65,6 +65,9 @@ SCHEDULES_MS_MAX: Final = 1_000
 
 DAY_MS: Final = 86_400_000
 
+FOLLOW_MS: Final = 100
+"""How often one of several hub processes looks whether another has changed the directory."""
+
 IN_DOUBT_SECONDS_MAX: Final = 20.0
 """How long a batch whose commit was not answered waits to learn what became of it, before its senders get 503."""
 
@@ -213,6 +216,7 @@ class Engine:
         ]
         if self._membership is not None:
             self._tasks.append(asyncio.create_task(self._live(self._membership), name="vuka-node"))
+            self._tasks.append(asyncio.create_task(self._follow(), name="vuka-directory"))
         self._tasks[0].add_done_callback(self._writer_ended)
 
     def _writer_ended(self, writer: asyncio.Task[None]) -> None:
@@ -340,7 +344,9 @@ class Engine:
         if self._is_away:
             raise FspiopError(ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub cannot read its records")
         with self.database.read() as tx:
-            return function(tx, self._rules.ledger(tx, self._clock_ms() * 1_000_000), self._read_cache.load(tx))
+            directory = self._read_cache.load(tx)
+            self._took_effect(directory)
+            return function(tx, self._rules.ledger(tx, self._clock_ms() * 1_000_000), directory)
 
     async def resend(self, message_id: int) -> None:
         """Has a parked message sent again, with a new deadline. Raises `OperatorError` where none is parked."""
@@ -654,6 +660,14 @@ class Engine:
                 log.exception("a look at the other hub processes failed and will be repeated")
             await asyncio.sleep(BEAT_MS / 1000)
 
+    async def _follow(self) -> None:
+        """Another process may have changed the directory: what is answered without a batch knows it soon after."""
+        while not self._has_failed:
+            await asyncio.sleep(FOLLOW_MS / 1000)
+            # What can't be read now the timers report.
+            with contextlib.suppress(Exception):
+                self.read(lambda _tx, _ledger, _directory: None)
+
     async def _beat(self, membership: Membership) -> None:
         if not membership.has_signed:
             await self._enqueue(Beat(), internal=True)
@@ -699,18 +713,12 @@ class Engine:
                 await self._check_disk()
                 if self._is_away:
                     continue
-                self._see_changes()
                 self._catch_up()
                 await self._expire()
                 await self._settle_gross()
                 await self._purge()
             except Exception:
                 log.exception("a timer failed and will run again")
-
-    def _see_changes(self) -> None:
-        """Another process may have changed the directory: what is answered without a batch knows it a tick later."""
-        if self._membership is not None:
-            self._took_effect(self.read(lambda _tx, _ledger, directory: directory))
 
     async def _check_disk(self) -> None:
         """After a commit that failed: writes something, so that a hub that nobody uses sees that it works again."""
