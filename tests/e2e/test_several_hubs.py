@@ -270,9 +270,15 @@ async def test_a_hub_that_was_frozen_is_taken_over_and_ends_when_it_finds_out(
     agree(config, load)
 
 
+@pytest.mark.parametrize("store", ["postgresql", "sqlite"])
 async def test_workers_behind_one_port_are_replaced_under_load_and_nobody_is_refused(
-    config: Config, tmp_path: Path
+    request: pytest.FixtureRequest, tmp_path: Path, store: str
 ) -> None:
+    if store == "postgresql":
+        config = request.getfixturevalue("config")
+    else:
+        config = load_config(None, {}, data_dir=str(tmp_path / "a"))
+        found(config, "Several", ["USD"])
     hub = HubProcess(tmp_path / "a", config.store.url, workers=2)
     await hub.start()
     load = Load(hub_url=hub.participants_url, operators_url=hub.operators_url, participants=4)

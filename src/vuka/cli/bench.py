@@ -20,7 +20,6 @@ import msgspec
 import typer
 
 from vuka.cli.hub import found
-from vuka.cli.options import read_config
 from vuka.cli.output import AsJson, console, fail, print_json, print_table
 from vuka.cli.process import HubProcess, hub_process
 from vuka.cli.reading import reading
@@ -175,7 +174,7 @@ def _checked(data: Path, report: LoadReport, usage: list[float], memory_mib: flo
     """The run, if everybody agrees on every transfer. Otherwise there is nothing to quote."""
     from vuka.switch.audit import audit
 
-    with reading(read_config(data)) as (tx, ledger):
+    with reading(load(None, {}, data_dir=str(data))) as (tx, ledger):
         audited = audit(tx, ledger)
         ((committed,),) = tx.query("SELECT COUNT(*) FROM transfer WHERE kind = 'PAYMENT' AND state = 'COMMITTED'")
     if report.disagreements or report.unfinished:

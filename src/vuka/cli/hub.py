@@ -21,6 +21,7 @@ from vuka.config import CONFIG_FILE, Config, to_toml
 from vuka.errors import FspiopError, OperatorError
 from vuka.logs import configure_logging
 from vuka.money import CURRENCIES
+from vuka.store import CommitUnknownError, UnavailableError
 from vuka.store.migrate import current_revision, migrate, open_place
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def writing(config: Config) -> Iterator[Work]:
                 next_id=lambda: keys.next(now_ms),
                 load_directory=DirectoryCache().load,
             )
+    except (UnavailableError, CommitUnknownError) as error:
+        raise OperatorError(f"{config.place_shown}: {error}.") from None
     finally:
         database.close()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ from vuka.errors import OperatorError
 from vuka.store import Database, Tx
 
 _INCARNATION_BITS: Final = 62
+
+TIDY_MS: Final = 30_000
+"""How often a node looks whether something is still owed for those that it stands in for."""
 
 PLACE_FILE: Final = "node-id"
 """In the data directory: what a hub that shares its database is known by after a restart."""
@@ -39,19 +43,29 @@ class Identity(msgspec.Struct, frozen=True):
 def place_of(data_dir: Path) -> str:
     """What names a data directory among all those that share a database: drawn once and kept in it.
 
+    With the machine's boot beside it: a copy of the directory on another machine is another place, and whatever ran
+    before a reboot is told dead by its silence.
+
     Raises `OperatorError` where it can't be written.
     """
     file = data_dir / PLACE_FILE
     try:
         with contextlib.suppress(FileNotFoundError):
             if place := file.read_text(encoding="ascii").strip():
-                return place
+                return f"{place}@{_boot()}"
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         place = secrets.token_hex(8)
         file.write_text(place + "\n", encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
         raise OperatorError(f"{file} can't be read or written: {error}.") from None
-    return place
+    return f"{place}@{_boot()}"
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return socket.gethostname()
 
 
 def boot_ms() -> int:
@@ -69,6 +83,7 @@ class Membership:
         self._lease_ends_ms = 0
         self._signed = 0
         self._looked = 0
+        self._tidied_ms = 0
         self._resends: dict[int, int] = {}
 
     def join(self, tx: Tx, now_ms: int) -> None:
@@ -125,9 +140,15 @@ class Membership:
         """It may owe what it does not know of: the next look has everything read from the outbox."""
         self._resends = dict.fromkeys(self._resends, -1)
 
-    def has_ended_nodes(self, there: Sequence[Node]) -> bool:
-        """Whether it holds numbers for nodes that have ended."""
-        return any(node.is_stopped and node.held_by == self.seat.number for node in there)
+    def may_tidy(self, there: Sequence[Node]) -> bool:
+        """Whether it holds numbers for nodes that have ended, and has not looked for a while if it may free them."""
+        now_ms = boot_ms()
+        if now_ms - self._tidied_ms < TIDY_MS:
+            return False
+        if not any(node.is_stopped and node.held_by == self.seat.number for node in there):
+            return False
+        self._tidied_ms = now_ms
+        return True
 
     def leave(self, database: Database) -> None:
         """Says that it ends, so that nobody waits for it."""

@@ -680,11 +680,15 @@ class Engine:
             if outcome.value:
                 log.warning("took over from another hub process", node=dead.number, stopped=bool(dead.is_stopped))
         there = self.read(lambda tx, _ledger, _directory: nodes(tx))
-        for number in membership.to_reload(there):
-            with self.database.read() as tx:
-                owed = outbox.participants_owed(tx, node=number)
-            self._adopted.update({(number, participant): 0 for participant in owed})
-        if not self._adopted and membership.has_ended_nodes(there):
+        try:
+            for number in membership.to_reload(there):
+                with self.database.read() as tx:
+                    owed = outbox.participants_owed(tx, node=number)
+                self._adopted.update({(number, participant): 0 for participant in owed})
+        except Exception:
+            membership.forget_reloads()
+            raise
+        if not self._adopted and membership.may_tidy(there):
             await self._enqueue(TidyNodes(by=membership.seat), internal=True)
         self._catch_up()
 

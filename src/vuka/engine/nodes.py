@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from vuka.engine.keys import NODE_MAX, node_of
+from vuka.engine.keys import NODE_MAX, NODE_OF_KEY, node_of
 from vuka.errors import OperatorError
 from vuka.store import Tx
 from vuka.switch.work import Command, Outcome, Work
@@ -138,9 +138,10 @@ def _forget_done(tx: Tx, holder: int) -> None:
     if not ended:
         return
     owing = {
-        node_of(message_id)
-        for (message_id,) in tx.query(
-            "SELECT message_id FROM delivery WHERE state <> 'DELIVERED' AND state = 'PENDING'"
+        number
+        for (number,) in tx.query(
+            f"""SELECT DISTINCT {NODE_OF_KEY.format("message_id")} FROM delivery
+                WHERE state <> 'DELIVERED' AND state = 'PENDING'"""
         )
     }
     tx.run_many("DELETE FROM hub_node WHERE node_no = ?", [(number,) for number in ended if number not in owing])

@@ -50,10 +50,10 @@ LOCK_CLASS: Final = 0x76_75_6B_61
 """The class of the advisory lock: "vuka" in ASCII. Its second half is the schema, so that hubs may share a server."""
 
 _SESSION: Final = (
-    f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS_MAX} "
     "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 "
     "-c client_min_messages=warning -c default_transaction_isolation=read\\ committed"
 )
+_PREPARE_WRITER: Final = f"SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS_MAX}"
 _BEGIN_WRITE: Final = f"BEGIN; SELECT pg_advisory_xact_lock({LOCK_CLASS}, hashtext(current_schema()))"
 _BEGIN_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
@@ -391,9 +391,12 @@ class Database:
         if self._read_only:
             raise psycopg.errors.ReadOnlySqlTransaction("the database was opened to be read only")
         for attempt in (1, 2):
-            if self._writer is None or self._writer.closed:
+            is_new = self._writer is None or self._writer.closed
+            if self._writer is None or is_new:
                 self._writer = self._connect()
             try:
+                if is_new:
+                    self._writer.execute(_PREPARE_WRITER)
                 return PostgresTx(self._writer, self._types_of, write=True)
             except psycopg.OperationalError as error:
                 # The server was restarted since: what has not begun can begin again.
