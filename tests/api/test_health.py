@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -105,15 +106,16 @@ async def test_a_hub_that_is_stopping_is_down(rig: Rig) -> None:
 
 async def test_health_is_answered_while_commits_wait_for_the_disk(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     await rig.join("payerfsp")
-    waits, release = asyncio.Event(), asyncio.Event()
-    commit = rig.hub.engine._commit
+    loop = asyncio.get_running_loop()
+    waits, release = asyncio.Event(), threading.Event()
+    commit = stores.transaction_class().commit
 
-    async def slow(tx: WriteTx) -> None:
-        waits.set()
-        await release.wait()
-        await commit(tx)
+    def slow(tx: WriteTx) -> None:
+        loop.call_soon_threadsafe(waits.set)
+        release.wait(10)
+        commit(tx)
 
-    monkeypatch.setattr(rig.hub.engine, "_commit", slow)
+    monkeypatch.setattr(stores.transaction_class(), "commit", slow)
     sending = asyncio.create_task(prepare(rig))
     async with asyncio.timeout(5):
         await waits.wait()

@@ -656,8 +656,9 @@ class Engine:
         while not self._has_failed:
             try:
                 await self._beat(membership)
-            except Exception:
-                log.exception("a look at the other hub processes failed and will be repeated")
+            except Exception as error:
+                # Once a second, and the timers tell more of it.
+                log.warning("a look at the other hub processes failed and will be repeated", reason=str(error))
             await asyncio.sleep(BEAT_MS / 1000)
 
     async def _follow(self) -> None:
