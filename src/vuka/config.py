@@ -7,6 +7,7 @@ Every key states its meaning, unit and bounds beside its default; ``vuka config`
 from __future__ import annotations
 
 import ipaddress
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -110,6 +111,27 @@ class OperatorsApi(Listener, frozen=True, forbid_unknown_fields=True):
         if self.authentication != "auto":
             return self.authentication == "required"
         return not self.is_loopback
+
+
+class Store(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the records are."""
+
+    url: Annotated[
+        str,
+        Meta(
+            pattern="^(|postgres(ql)?://.*)$",
+            description=(
+                "A PostgreSQL database, e.g. postgresql://vuka@db.example/vuka; the password belongs in PGPASSFILE or "
+                "PGPASSWORD. Empty: one SQLite file in the data directory."
+            ),
+        ),
+    ] = ""
+
+    @property
+    def url_shown(self) -> str:
+        """The URL as it may be printed or written down: without a password."""
+        without = re.sub(r"^(\w+://[^/:@]*):[^@]*@", r"\1@", self.url)
+        return re.sub(r"([?&])password=[^&]*&?", r"\1", without).rstrip("?&")
 
 
 class Signatures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -323,6 +345,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration of a hub."""
 
     data_dir: Annotated[str, Meta(description="The directory that holds the hub's database.")] = "vuka-data"
+    store: Store = Store()
     participants_api: ParticipantsApi = ParticipantsApi()
     operators_api: OperatorsApi = OperatorsApi()
     scheme: Scheme = Scheme()
@@ -338,6 +361,20 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def database_path(self) -> Path:
         """The SQLite file in the data directory."""
         return Path(self.data_dir) / "vuka.db"
+
+    @property
+    def place(self) -> Path | str:
+        """Where the records are: the SQLite file, or the URL of a PostgreSQL database."""
+        return self.store.url or self.database_path
+
+    @property
+    def place_shown(self) -> str:
+        """The same for people: the data directory, or the URL without its password."""
+        return self.store.url_shown or self.data_dir
+
+    def shown(self) -> Config:
+        """The configuration as it may be printed or written down: without secrets."""
+        return msgspec.structs.replace(self, store=msgspec.structs.replace(self.store, url=self.store.url_shown))
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -400,7 +437,7 @@ def _settings_of(struct: type[msgspec.Struct], prefix: str, defaults: msgspec.St
 
 def shown(config: Config) -> dict[str, Any]:
     """The values by section and key, secrets left out: whoever asks what is in force may not be alone."""
-    values: dict[str, Any] = msgspec.to_builtins(config)
+    values: dict[str, Any] = msgspec.to_builtins(config.shown())
     for setting in settings():
         section, _, key = setting.name.rpartition(".")
         if setting.is_secret:

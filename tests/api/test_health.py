@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import stores
 from tests.e2e.rig import Rig, encode, running, transfer
 
 from vuka.config import Engine
 from vuka.httpclient import Request, Response
-from vuka.store.sqlite import SqliteTx
+from vuka.store import WriteTx
 
 
 @pytest.fixture
@@ -55,14 +57,14 @@ async def test_a_hub_that_works_says_so_in_the_references_shape(rig: Rig) -> Non
 async def test_a_disk_that_is_full_is_down_and_up_again_by_itself_when_it_has_room(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_tx: SqliteTx) -> None:
+    def full(_tx: WriteTx) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
     await rig.join("payerfsp")
     works_again = asyncio.Event()
     monkeypatch.setattr(rig.hub.metrics, "committed", lambda _batch: works_again.set())
     with monkeypatch.context() as broken:
-        broken.setattr(SqliteTx, "commit", full)
+        broken.setattr(stores.transaction_class(), "commit", full)
         assert (await prepare(rig)).status == 503
         works_again.clear()
         status, told = await health(rig)
@@ -73,10 +75,10 @@ async def test_a_disk_that_is_full_is_down_and_up_again_by_itself_when_it_has_ro
 
 
 async def test_records_that_can_not_be_read_are_down(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(_tx: SqliteTx, _sql: str, _parameters: object = ()) -> None:
+    def fails(_tx: WriteTx, _sql: str, _parameters: object = ()) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(SqliteTx, "query", fails)
+    monkeypatch.setattr(stores.transaction_class(), "query", fails)
     status, body = await health(rig)
     assert (status, body["services"]) == (502, services("DOWN", "OK"))
 
@@ -104,15 +106,16 @@ async def test_a_hub_that_is_stopping_is_down(rig: Rig) -> None:
 
 async def test_health_is_answered_while_commits_wait_for_the_disk(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     await rig.join("payerfsp")
-    waits, release = asyncio.Event(), asyncio.Event()
-    commit = rig.hub.engine._commit
+    loop = asyncio.get_running_loop()
+    waits, release = asyncio.Event(), threading.Event()
+    commit = stores.transaction_class().commit
 
-    async def slow(tx: SqliteTx) -> None:
-        waits.set()
-        await release.wait()
-        await commit(tx)
+    def slow(tx: WriteTx) -> None:
+        loop.call_soon_threadsafe(waits.set)
+        release.wait(10)
+        commit(tx)
 
-    monkeypatch.setattr(rig.hub.engine, "_commit", slow)
+    monkeypatch.setattr(stores.transaction_class(), "commit", slow)
     sending = asyncio.create_task(prepare(rig))
     async with asyncio.timeout(5):
         await waits.wait()

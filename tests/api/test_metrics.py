@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests import stores
 from tests.e2e.rig import Rig, answer, encode, running, transfer
 
 from vuka.api.hub import Hub, clock_ms, open_database
@@ -26,7 +27,7 @@ from vuka.errors import FspiopError
 from vuka.httpclient import Request
 from vuka.ids import FspId
 from vuka.sim.server import Answer, Server
-from vuka.store.sqlite import SqliteTx
+from vuka.store import WriteTx
 from vuka.switch.directory import Oracle
 from vuka.switch.lookup import Party
 from vuka.switch.transfers import ExpireTransfers
@@ -328,10 +329,10 @@ async def test_the_format_is_the_one_that_is_asked_for(bare: Rig) -> None:
 async def test_figures_are_told_even_when_the_records_can_not_be_read(
     bare: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(_tx: SqliteTx, _sql: str, _parameters: object = ()) -> None:
+    def fails(_tx: WriteTx, _sql: str, _parameters: object = ()) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(SqliteTx, "query", fails)
+    monkeypatch.setattr(stores.transaction_class(), "query", fails)
     seen = await scrape(bare)
     assert seen["vuka_service_up{service=datastore}"] == 0
     assert not [name for name in seen if name.startswith("vuka_parked_messages")]

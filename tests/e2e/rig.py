@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests import stores
 
 from vuka.api.hub import Hub
 from vuka.api.server import Addresses, serve
-from vuka.cli.hub import found
 from vuka.config import Config, Listener, OperatorsApi, ParticipantsApi, load
 from vuka.fspiop.headers import hub_headers
 from vuka.fspiop.times import format_datetime_ms
@@ -119,13 +119,13 @@ BATCH_ENDPOINT = "FSPIOP_CALLBACK_URL_PARTICIPANT_BATCH_PUT"
 async def running(directory: Path, **sections: msgspec.Struct) -> AsyncIterator[Rig]:
     """A hub in a directory, made there when there is none; it stops in order at the end."""
     data = directory / "hub"
-    config = load(None, {}, data_dir=str(data))
+    config = stores.configured(load(None, {}, data_dir=str(data)))
     config = msgspec.structs.replace(
         config, participants_api=ParticipantsApi(port=0), operators_api=OperatorsApi(port=0), **sections
     )
     assert isinstance(config.participants_api, Listener)
     if not data.exists():
-        found(config, "Test", ["USD", "KES"])
+        stores.found(config, "Test", ["USD", "KES"])
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[tuple[Addresses, Hub]] = loop.create_future()
     stop = asyncio.Event()

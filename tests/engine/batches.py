@@ -47,7 +47,7 @@ def _poisoned(work: Work, _commands: Sequence[Poison]) -> list[Outcome]:
 
 
 def _fill(work: Work, _commands: Sequence[FillDisk]) -> list[Outcome]:
-    work.tx.run("INSERT INTO scheme (only, version, name, created_ms) VALUES (2, 1, zeroblob(1000000), 0)")
+    work.tx.run('INSERT INTO scheme ("only", version, name, created_ms) VALUES (2, 1, zeroblob(1000000), 0)')
     raise AssertionError("the disk has more room than was thought")
 
 

@@ -65,6 +65,7 @@ def test_a_command_that_nobody_decides_fails_alone(batches: Batches) -> None:
     assert batches.states() == ["RESERVED"]
 
 
+@pytest.mark.store("sqlite")
 def test_a_full_disk_is_no_commands_fault_and_leaves_nothing(batches: Batches) -> None:
     command = wire.prepare(batches.bench, "10 USD")
     with batches.bench.database.begin() as tx:

@@ -15,14 +15,15 @@ from urllib.parse import quote
 
 import msgspec
 import pytest
+from tests import stores
 
 from vuka.api.hub import USE_CASES, Hub, clock_ms, open_database
 from vuka.api.wire import FspiopWire
-from vuka.cli.hub import found
 from vuka.config import Config, Courier, Engine, Journal, load
 from vuka.engine import outbox
 from vuka.engine.batch import UseCase, use_case
 from vuka.engine.courier import Delivery, DeliveryOutcome, DeliveryReport
+from vuka.engine.membership import Identity
 from vuka.engine.node import Engine as Node
 from vuka.errors import FspiopError, OperatorError
 from vuka.fspiop.headers import hub_headers
@@ -33,8 +34,7 @@ from vuka.money import Amount, Currency
 from vuka.sim.onboard import ENDPOINTS
 from vuka.sim.server import Answer, Inquiry, Server
 from vuka.sim.unquoted import CONDITION, ILP_PACKET
-from vuka.store import Tx
-from vuka.store.sqlite import Database, SqliteTx
+from vuka.store import Database, Tx, WriteTx
 from vuka.switch.audit import audit
 from vuka.switch.funds import RecordFundsIn
 from vuka.switch.participants import AdjustLimit, CreateParticipant, Endpoint, SetEndpoints, SetInitialPositionAndLimits
@@ -61,6 +61,7 @@ class Rig:
     def __init__(self, config: Config, database: Database, got: list[Inquiry]) -> None:
         self.config = config
         self.database = database
+        self.place = uuid.uuid4().hex
         self.server = Server(self._hear)
         self.got = got
         self.arrived = asyncio.Event()
@@ -85,6 +86,7 @@ class Rig:
             ledger=SqlLedger,
             clock_ms=clock or (lambda: clock_ms() + self.ahead_ms),
             jitter=lambda: 0.0,
+            identity=Identity.draw(self.place) if self.database.is_remote else None,
         )
         report = engine.courier._report
 
@@ -234,13 +236,13 @@ class Rig:
 
 
 def _config(tmp_path: Path, **sections: msgspec.Struct) -> Config:
-    config = load(None, {}, data_dir=str(tmp_path / "hub"))
+    config = stores.configured(load(None, {}, data_dir=str(tmp_path / "hub")))
     return msgspec.structs.replace(config, **sections)
 
 
 @asynccontextmanager
 async def _started(config: Config) -> AsyncIterator[Rig]:
-    found(config, "Engine", ["USD"])
+    stores.found(config, "Engine", ["USD"])
     got: list[Inquiry] = []
     database = open_database(config)
     node = Rig(config, database, got)
@@ -272,10 +274,11 @@ async def node(tmp_path: Path) -> AsyncIterator[Rig]:
 async def test_a_command_is_durable_before_it_is_answered(node: Rig) -> None:
     command = node.prepare()
     await node.engine.submit(command)
-    connection = sqlite3.connect(node.config.database_path)
-    states = [state for (state,) in connection.execute("SELECT state FROM transfer WHERE kind = 'PAYMENT'")]
-    connection.close()
-    assert states == ["RESERVED"]
+    other = open_database(node.config)
+    with other.read() as tx:
+        states = tx.query("SELECT state FROM transfer WHERE kind = 'PAYMENT'")
+    other.close()
+    assert states == [("RESERVED",)]
 
 
 async def test_what_arrives_together_is_one_commit(node: Rig) -> None:
@@ -315,11 +318,11 @@ async def test_a_hub_with_too_much_waiting_refuses_before_it_accepts(tmp_path: P
 async def test_a_commit_that_fails_accepts_nothing_sends_nothing_and_stops_nothing(
     node: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_tx: SqliteTx) -> None:
+    def full(_tx: WriteTx) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
     with monkeypatch.context() as broken:
-        broken.setattr(SqliteTx, "commit", full)
+        broken.setattr(stores.transaction_class(), "commit", full)
         with pytest.raises(FspiopError) as raised:
             await node.engine.submit(node.prepare())
     assert (raised.value.code, raised.value.status) == ("2003", 503)
@@ -330,6 +333,7 @@ async def test_a_commit_that_fails_accepts_nothing_sends_nothing_and_stops_nothi
     assert node.differences() == []
 
 
+@pytest.mark.store("sqlite")
 async def test_a_full_disk_refuses_and_what_was_accepted_is_what_is_there(node: Rig) -> None:
     writer = node.database._writer
     writer.execute("PRAGMA max_page_count = 1")
@@ -357,15 +361,15 @@ async def test_a_poisonous_message_that_is_recorded_as_refused_too_harms_no_othe
 async def test_no_answer_is_given_while_the_commit_is_under_way(node: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
     committing, go_on = asyncio.Event(), threading.Event()
-    commit = SqliteTx.commit
+    commit = stores.transaction_class().commit
 
-    def slow(tx: SqliteTx) -> None:
+    def slow(tx: WriteTx) -> None:
         loop.call_soon_threadsafe(committing.set)
         go_on.wait(5)
         commit(tx)
 
     with monkeypatch.context() as slowed:
-        slowed.setattr(SqliteTx, "commit", slow)
+        slowed.setattr(stores.transaction_class(), "commit", slow)
         answer = asyncio.create_task(node.engine.submit(node.prepare()))
         await committing.wait()
         assert (answer.done(), node.got, node.states()) == (False, [], {})
@@ -712,7 +716,7 @@ def test_a_hub_can_be_built_twice_in_one_process(tmp_path: Path) -> None:
     async def build() -> None:
         for name in ("one", "two"):
             config = load(None, {}, data_dir=str(tmp_path / name))
-            found(config, name, ["USD"])
+            stores.found(config, name, ["USD"])
             database = open_database(config)
             hub = Hub(config, database)
             await hub.start()
@@ -750,10 +754,10 @@ async def test_a_read_that_fails_once_leaves_nothing_in_the_outbox(
     async with _started(_config(tmp_path, courier=courier, engine=Engine(timer_ms=20, drain_seconds=1))) as node:
         load, failures = outbox.load_owed, iter([OSError("disk I/O error")])
 
-        def fails_once(tx: Tx, participant: str, *, after: int, limit: int) -> list[Delivery]:
+        def fails_once(tx: Tx, participant: str, *, after: int, limit: int, node: int | None) -> list[Delivery]:
             for failure in failures:
                 raise failure
-            return load(tx, participant, after=after, limit=limit)
+            return load(tx, participant, after=after, limit=limit, node=node)
 
         monkeypatch.setattr(outbox, "load_owed", fails_once)
         await asyncio.gather(*(node.engine.submit(node.prepare("1 USD")) for _ in range(10)))

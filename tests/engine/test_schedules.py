@@ -17,6 +17,8 @@ from vuka.config import Config, load
 from vuka.store.sqlite import Database, SqliteTx
 from vuka.switch.schedules import AddSchedule, RunSchedules, Schedule, schedules
 
+pytestmark = pytest.mark.store("sqlite")
+
 MINUTE_MS = 60_000
 
 

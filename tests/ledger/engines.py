@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
+from tests import stores
 from tests.ledger.clock import START_NS
 from tests.ledger.obvious import ObviousLedger
 
@@ -27,8 +28,8 @@ from vuka.ledger.model import (
     Transfer,
 )
 from vuka.ledger.sql import SqlLedger
-from vuka.store import Tx
-from vuka.store.sqlite import Database
+from vuka.store import Database, Tx
+from vuka.store import sqlite as on_sqlite
 
 
 class Engine(Ledger, Protocol):
@@ -48,9 +49,8 @@ class Engine(Ledger, Protocol):
 class SqlEngine:
     """The embedded ledger on a database of its own. Its clock stands still until a test moves it."""
 
-    def __init__(self, path: Path | None, wrap: Callable[[Tx], Tx] = lambda tx: tx) -> None:
-        self.database = Database.open(path)
-        self.database.create_all()
+    def __init__(self, database: Database, wrap: Callable[[Tx], Tx] = lambda tx: tx) -> None:
+        self.database = database
         self.now_ns = START_NS
         self._wrap = wrap
 
@@ -100,17 +100,23 @@ class SqlEngine:
             return ledger.query_transfers(query_filter)
 
 
+def _on_disk(path: Path) -> Database:
+    database = on_sqlite.Database.open(path)
+    database.create_all()
+    return database
+
+
 EngineFactory = Callable[[Path], Engine]
 """Makes an engine whose ledger is empty; the directory is its own."""
 
 FACTORIES: Final[dict[str, EngineFactory]] = {
-    "sql-memory": lambda directory: SqlEngine(None),
-    "sql-disk": lambda directory: SqlEngine(directory / "ledger.db"),
+    "sql": lambda directory: SqlEngine(stores.fresh()),
+    "sql-disk": lambda directory: SqlEngine(_on_disk(directory / "ledger.db")),
     "obvious": lambda directory: ObviousLedger(),
 }
 """Every engine there is, the model that the others are compared with among them."""
 
-QUICK: Final = ("sql-memory", "obvious")
+QUICK: Final = ("sql", "obvious")
 """The engines that the whole suite judges; the others, only tests that are parametrised with `EVERY`."""
 
 EVERY: Final = tuple(FACTORIES)

@@ -330,7 +330,7 @@ def compare(requests: Requests, make: Callable[[], Engine]) -> None:
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_the_embedded_ledger_does_what_the_obvious_one_does(seed: int, tmp_path: Path) -> None:
-    compare(Draw(seed).requests(), lambda: FACTORIES["sql-memory"](tmp_path))
+    compare(Draw(seed).requests(), lambda: FACTORIES["sql"](tmp_path))
 
 
 def test_the_embedded_ledger_on_disk_does_what_the_obvious_one_does(tmp_path: Path) -> None:
@@ -359,7 +359,7 @@ def test_the_drawn_requests_reach_nearly_every_status() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_filters_find_what_the_obvious_ledger_finds(seed: int, tmp_path: Path) -> None:
-    engine, model = FACTORIES["sql-memory"](tmp_path), ObviousLedger()
+    engine, model = FACTORIES["sql"](tmp_path), ObviousLedger()
     for request in Draw(1_000 + seed).requests():
         for ledger in (engine, model):
             ledger.advance(request.seconds)

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
+from tests import stores
 from tests.ledger.clock import START_NS
 from tests.ledger.events import A, account, balances, move, open_accounts, pending, post, statuses, transfer
 
@@ -19,7 +20,7 @@ from vuka.ledger.model import (
     Transfer,
 )
 from vuka.ledger.sql import SqlLedger
-from vuka.store.sqlite import Database
+from vuka.store import Database
 
 MINUTE_LATER_NS = START_NS + 61 * NS_PER_S
 
@@ -27,8 +28,7 @@ MINUTE_LATER_NS = START_NS + 61 * NS_PER_S
 @pytest.fixture
 def database() -> Iterator[Database]:
     """A ledger with three accounts: 1 and 2 go anywhere, 3 may not be overdrawn."""
-    database = Database.open(None)
-    database.create_all()
+    database = stores.fresh()
     with database.begin() as tx:
         open_accounts(
             SqlLedger(tx, START_NS), account(1, A.history), account(2), account(3, A.debits_must_not_exceed_credits)
@@ -107,8 +107,7 @@ def test_more_than_a_batch_of_reservations_is_released_on_demand(database: Datab
 
 
 def test_balances_go_beyond_63_bits_and_are_kept_to_the_last_unit() -> None:
-    database = Database.open(None)
-    database.create_all()
+    database = stores.fresh()
     with database.begin() as tx:
         ledger = SqlLedger(tx, START_NS)
         ledger.create_accounts([Account(id=1, ledger=1, code=1), Account(id=2, ledger=1, code=1)])

@@ -75,7 +75,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.engine = FACTORIES["sql-memory"](Path())
+        self.engine = FACTORIES["sql"](Path())
         self.model = ObviousLedger()
 
     @initialize()

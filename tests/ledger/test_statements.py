@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 
 import pytest
+from tests import stores
 from tests.ledger.engines import SqlEngine
 from tests.ledger.events import A, T, account, move, open_accounts, pending, post, transfer, void
 
@@ -48,7 +49,7 @@ class CountingEngine(SqlEngine):
 
     def __init__(self) -> None:
         self.statements: list[str] = []
-        super().__init__(None, wrap=lambda tx: CountingTx(tx, self.statements))
+        super().__init__(stores.fresh(), wrap=lambda tx: CountingTx(tx, self.statements))
         self.ids = count(1_000)
 
     def cost(self, transfers: Sequence[Transfer]) -> int:

@@ -14,6 +14,8 @@ from functools import partial
 from itertools import count, groupby
 from typing import Any, TypeVar
 
+from tests import stores
+
 from vuka.config import Scheme
 from vuka.engine.keys import KeySource
 from vuka.fspiop.ilp import transaction_json
@@ -24,7 +26,6 @@ from vuka.ledger.model import Ledger, QueryFilter, Transfer, TransferFlags
 from vuka.ledger.sql import SqlLedger
 from vuka.money import Amount, Currency, parse_decimal
 from vuka.store import Tx
-from vuka.store.sqlite import Database
 from vuka.switch import (
     access,
     account_types,
@@ -117,8 +118,7 @@ class SchemeBench:
     """A scheme in memory. Amounts are given and told as people write them, e.g. ``"12.50"``."""
 
     def __init__(self, *, currencies: Sequence[str] = ("USD", "EUR"), rules: Scheme | None = None) -> None:
-        self.database = Database.open(None)
-        self.database.create_all()
+        self.database = stores.fresh()
         self.rules = rules or Scheme()
         self.now_ms = START_MS
         self.notices: list[Notice] = []

@@ -21,14 +21,15 @@ from vuka.channels import channels
 from vuka.config import Config
 from vuka.engine import node, notifications
 from vuka.engine.batch import UseCase, use_case
+from vuka.engine.membership import Identity
 from vuka.engine.node import Engine
 from vuka.errors import OperatorError
 from vuka.fspiop.ilp import transaction_json
 from vuka.fspiop.jws import PublicKey
 from vuka.ledger.model import Ledger
 from vuka.ledger.sql import SqlLedger
-from vuka.store import Tx
-from vuka.store.sqlite import Database
+from vuka.store import Database, Tx
+from vuka.store.migrate import open_place
 from vuka.switch import (
     access,
     account_types,
@@ -124,7 +125,14 @@ def clock_ms() -> int:
 class Hub:
     """A hub: one engine over one database, and what its APIs need of it. Built from a `Config`."""
 
-    def __init__(self, config: Config, database: Database, *, clock: Callable[[], int] = clock_ms) -> None:
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        *,
+        clock: Callable[[], int] = clock_ms,
+        identity: Identity | None = None,
+    ) -> None:
         self.config = config
         self.database = database
         self.started_ms = clock()
@@ -144,6 +152,7 @@ class Hub:
             jitter=random.random,
             observers=(self.metrics,),
             channels=channels(config, installed),
+            identity=identity,
         )
         self.oracles = OracleClient(config.oracles, clock, self.metrics.oracle_asked)
         """The oracles outside the hub."""
@@ -209,7 +218,7 @@ class Hub:
 
 def open_database(config: Config) -> Database:
     """Opens the hub's database. Raises `OperatorError` where there is none yet."""
-    path = config.database_path
-    if not path.exists():
+    place = config.place
+    if isinstance(place, Path) and not place.exists():
         raise OperatorError(f"There is no hub in {config.data_dir}. Make one with: vuka init --data {config.data_dir}")
-    return Database.open(path)
+    return open_place(place)

@@ -15,6 +15,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -29,6 +30,7 @@ from vuka.api.hub import Hub, open_database
 from vuka.api.observed import ObservedApi, ObservedFspiopApi
 from vuka.api.tls import check_trusted, listener_context
 from vuka.config import Config
+from vuka.engine.membership import Identity, place_of
 from vuka.errors import OperatorError
 from vuka.httpserver import HttpServer, Limits
 
@@ -83,12 +85,18 @@ def _is_idle(connection: HttpToolsProtocol) -> bool:
     return not isinstance(cycle, RequestResponseCycle) or cycle.response_complete
 
 
-def _bind(host: str, port: int, name: str) -> socket.socket:
+def bind(host: str, port: int, name: str, *, shared: bool = False) -> socket.socket:
+    """A socket for one of the APIs; where it is shared, others may be bound to the same port, and take turns.
+
+    Raises `OperatorError` where the port is taken.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio switches off Nagle's algorithm: an answer is not held back for 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
     except OSError as error:
         listener.close()
@@ -111,8 +119,12 @@ async def serve(
     *,
     ready: Callable[[Addresses, Hub], None] | None = None,
     stop: asyncio.Event | None = None,
+    identity: Identity | None = None,
+    sockets: tuple[socket.socket, socket.socket] | None = None,
 ) -> None:
     """Runs a hub until SIGTERM, SIGINT or ``stop``. ``ready`` is called once both APIs listen.
+
+    A worker is given its identity and its sockets, for the participants and the operators; else they are made here.
 
     Raises `OperatorError` where there is no hub in the data directory, a port is taken, or a file for TLS will not do.
     """
@@ -123,11 +135,17 @@ async def serve(
     with contextlib.ExitStack() as resources:
         database = open_database(config)
         resources.callback(database.close)
-        participants_socket = _bind(config.participants_api.host, config.participants_api.port, "participants")
-        resources.callback(participants_socket.close)
-        operators_socket = _bind(config.operators_api.host, config.operators_api.port, "operators")
-        resources.callback(operators_socket.close)
-        hub = Hub(config, database)
+        if sockets is None:
+            sockets = (
+                bind(config.participants_api.host, config.participants_api.port, "participants"),
+                bind(config.operators_api.host, config.operators_api.port, "operators"),
+            )
+        participants_socket, operators_socket = sockets
+        for listener in sockets:
+            resources.callback(listener.close)
+        if identity is None and database.is_remote:
+            identity = Identity.draw(place_of(Path(config.data_dir)))
+        hub = Hub(config, database, identity=identity)
         await hub.start()
         participants = HttpServer(
             ObservedFspiopApi(FspiopApi(hub), metrics=hub.metrics),
@@ -158,13 +176,18 @@ async def serve(
         gc.set_threshold(YOUNG_OBJECTS, 20, 50)
         if ready is not None:
             ready(addresses, hub)
-        await stopping.wait()
+        ends = [asyncio.create_task(event.wait()) for event in (stopping, hub.engine.fenced)]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for each in ends:
+            each.cancel()
         log.info("the hub is stopping")
         hub.is_stopping = True
         operators.should_exit = True
         await asyncio.gather(participants.stop(SHUTDOWN_SECONDS), operators_task)
         await hub.stop()
         log.info("the hub has stopped")
+        if hub.engine.fenced.is_set():
+            raise OperatorError("Another hub process has taken over from this one, which was silent. Start it again.")
 
 
 def _operators_api(hub: Hub) -> ObservedApi:

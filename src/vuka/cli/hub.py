@@ -21,7 +21,8 @@ from vuka.config import CONFIG_FILE, Config, to_toml
 from vuka.errors import FspiopError, OperatorError
 from vuka.logs import configure_logging
 from vuka.money import CURRENCIES
-from vuka.store.migrate import current_revision, migrate
+from vuka.store import CommitUnknownError, UnavailableError
+from vuka.store.migrate import current_revision, migrate, open_place
 
 if TYPE_CHECKING:
     from vuka.switch.work import Work
@@ -40,14 +41,13 @@ def found(config: Config, name: str, currencies: list[str]) -> None:
     """
     from vuka.switch import scheme
 
-    path = config.database_path
-    if current_revision(path) is not None:
-        raise OperatorError(f"There is a hub in {config.data_dir} already. Run it with: vuka serve")
+    if current_revision(config.place) is not None:
+        raise OperatorError(f"There is a hub in {config.place_shown} already. Run it with: vuka serve")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=SQLITE_READABLE_BY_OWNER)
+        Path(config.data_dir).mkdir(parents=True, exist_ok=True, mode=SQLITE_READABLE_BY_OWNER)
     except OSError as error:
         raise OperatorError(f"The data directory {config.data_dir} can't be made: {error.strerror}.") from None
-    migrate(path)
+    migrate(config.place)
     with writing(config) as work:
         scheme.found(work, name, currencies)
 
@@ -55,15 +55,14 @@ def found(config: Config, name: str, currencies: list[str]) -> None:
 @contextmanager
 def writing(config: Config) -> Iterator[Work]:
     """A transaction on a hub that does not run: committed at the end, undone where something is raised."""
-    from vuka.engine.keys import KeySource
+    from vuka.engine.keys import NODE_MAX, KeySource
     from vuka.ledger.sql import SqlLedger
-    from vuka.store.sqlite import Database
     from vuka.switch.directory import DirectoryCache
     from vuka.switch.work import Work
 
-    keys = KeySource()
+    keys = KeySource(node=NODE_MAX)
     now_ms = clock_ms()
-    database = Database.open(config.database_path)
+    database = open_place(config.place)
     try:
         with database.begin() as tx:
             yield Work(
@@ -74,6 +73,8 @@ def writing(config: Config) -> Iterator[Work]:
                 next_id=lambda: keys.next(now_ms),
                 load_directory=DirectoryCache().load,
             )
+    except (UnavailableError, CommitUnknownError) as error:
+        raise OperatorError(f"{config.place_shown}: {error}.") from None
     finally:
         database.close()
 
@@ -141,18 +142,31 @@ def init(
     console.print(f"An admin's token is in {escape(str(token_file))}; whoever has it may do everything.")
 
 
-def serve(data: DataDir = None, config: ConfigFile = None) -> None:
+def serve(
+    data: DataDir = None,
+    config: ConfigFile = None,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Hub processes on this machine, behind the same ports.")
+    ] = 1,
+) -> None:
     """Run the hub: the participants' API and the operators' API, until Ctrl-C.
+
+    With several workers, a SIGHUP replaces them one after another, and nobody is refused meanwhile.
 
     Example: [bold]vuka serve --data ./hub[/bold]
     """
     effective = read_config(data, config)
     configure_logging(effective)
     try:
-        with locked(effective):
+        with locked(effective) as lock_fd:
             upgrade(effective)
             _say_what_is_open(effective)
-            run(effective)
+            if workers == 1:
+                run(effective)
+            else:
+                from vuka.cli.workers import Workers
+
+                Workers(effective, config, workers, lock_fd).run()
     except OperatorError as error:
         fail(str(error))
 
@@ -168,11 +182,11 @@ def _say_what_is_open(config: Config) -> None:
 
 def upgrade(config: Config) -> None:
     """Brings an older database to this program's schema. Raises `OperatorError` for a newer or a missing one."""
-    if current_revision(config.database_path) is None:
+    if current_revision(config.place) is None:
         raise OperatorError(
-            f"There is no hub in {config.data_dir}. Make one with: vuka init --data {config.data_dir} -c USD"
+            f"There is no hub in {config.place_shown}. Make one with: vuka init --data {config.data_dir} -c USD"
         )
-    migrate(config.database_path)
+    migrate(config.place)
 
 
 def run(config: Config) -> None:
@@ -185,9 +199,15 @@ def run(config: Config) -> None:
 
 
 @contextmanager
-def locked(config: Config) -> Iterator[None]:
-    """Holds the data directory: one hub at a time. Raises `OperatorError` where another has it."""
+def locked(config: Config) -> Iterator[int]:
+    """Holds the data directory: one hub at a time. Raises `OperatorError` where another has it.
+
+    Gives the lock's file descriptor: a process that inherits it holds the directory too.
+    """
     directory = Path(config.data_dir)
+    if config.store.url:
+        # The records are elsewhere: a further machine has nothing in its directory yet.
+        directory.mkdir(parents=True, exist_ok=True, mode=SQLITE_READABLE_BY_OWNER)
     if not directory.is_dir():
         raise OperatorError(f"There is no hub in {directory}. Make one with: vuka init --data {directory} -c USD")
     with (directory / "vuka.lock").open("w") as handle:
@@ -195,4 +215,4 @@ def locked(config: Config) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise OperatorError(f"Another hub runs in {directory}. Stop it, or use another data directory.") from None
-        yield
+        yield handle.fileno()

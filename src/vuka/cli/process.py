@@ -47,6 +47,8 @@ def hub_process(
     ports = (participants_port or free_port(), operators_port or free_port())
     variables = {
         **os.environ,
+        # What is demonstrated or measured has its records in the directory that it was made in.
+        "VUKA_STORE_URL": "",
         **(environment or {}),
         "VUKA_PARTICIPANTS_API_PORT": str(ports[0]),
         "VUKA_OPERATORS_API_PORT": str(ports[1]),

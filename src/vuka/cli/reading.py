@@ -12,24 +12,24 @@ from vuka.errors import OperatorError
 from vuka.ledger.model import Ledger
 from vuka.ledger.sql import SqlLedger
 from vuka.store import Tx
-from vuka.store.migrate import HEAD, current_revision
-from vuka.store.sqlite import Database
+from vuka.store.migrate import HEAD, current_revision, open_place
 
 
 @contextmanager
 def reading(config: Config) -> Iterator[tuple[Tx, Ledger]]:
     """A snapshot of the hub's records and its ledger. Ends the command where there is no hub to read."""
     try:
-        revision = current_revision(config.database_path)
+        revision = current_revision(config.place)
     except OperatorError as error:
         fail(str(error))
     if revision is None:
-        fail(f"There is no hub in {config.data_dir}. Name its data directory with --data.")
+        fail(f"There is no hub in {config.place_shown}. Name its data directory with --data.")
     if revision != HEAD:
         fail(
-            f"The hub in {config.data_dir} has schema {revision}, this program {HEAD}. Run `vuka serve` to migrate it."
+            f"The hub in {config.place_shown} has schema {revision}, this program {HEAD}. "
+            "Run `vuka serve` to migrate it."
         )
-    database = Database.open(config.database_path, read_only=True)
+    database = open_place(config.place, read_only=True)
     try:
         with database.read() as tx:
             yield tx, SqlLedger(tx, clock_ms() * 1_000_000)

@@ -26,8 +26,7 @@ from vuka.engine.outbox import (
 )
 from vuka.errors import ErrorCode, FspiopError
 from vuka.ledger.model import Ledger
-from vuka.store import Tx
-from vuka.store.sqlite import SqliteTx
+from vuka.store import Tx, WriteTx
 from vuka.switch.directory import Directory
 from vuka.switch.transfers import ExpireTransfers
 from vuka.switch.work import Command, Ended, Handler, Inbound, Notice, Outcome, Work
@@ -79,7 +78,7 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 def run_batch(
-    tx: SqliteTx,
+    tx: WriteTx,
     rules: Rules,
     commands: Sequence[Command],
     *,
@@ -121,7 +120,7 @@ def _journal_of(commands: Sequence[Command], outcomes: Sequence[Outcome]) -> lis
     return rows
 
 
-def _decide(tx: SqliteTx, rules: Rules, commands: Sequence[Command], now_ms: int, next_id: Callable[[], int]) -> Batch:
+def _decide(tx: WriteTx, rules: Rules, commands: Sequence[Command], now_ms: int, next_id: Callable[[], int]) -> Batch:
     work = Work(
         tx=tx,
         ledger=rules.ledger(tx, now_ms * 1_000_000),
@@ -155,7 +154,7 @@ def _outgoing(rules: Rules, notice: Notice, message_id: int, now_ms: int) -> Out
 
 
 def _decide_one_by_one(
-    tx: SqliteTx, rules: Rules, commands: Sequence[Command], now_ms: int, next_id: Callable[[], int]
+    tx: WriteTx, rules: Rules, commands: Sequence[Command], now_ms: int, next_id: Callable[[], int]
 ) -> Batch:
     outcomes: list[Outcome] = []
     outgoing: list[Outgoing] = []

@@ -357,6 +357,7 @@ class Courier:
         clock: Callable[[], int],
         jitter: Callable[[], float],
         on_drained: Callable[[str], None] | None = None,
+        may_send: Callable[[], bool] = lambda: True,
     ) -> None:
         self._client = client
         self._resolve = resolve
@@ -365,6 +366,7 @@ class Courier:
         self._clock = clock
         self._jitter = jitter
         self._on_drained = on_drained
+        self._may_send = may_send
         self._lanes: dict[str, Lane] = {}
         self._timers: dict[str, tuple[int, asyncio.TimerHandle]] = {}
         self._in_flight = 0
@@ -393,6 +395,11 @@ class Courier:
         """How deliveries stand, by participant."""
         return {name: lane.statistics() for name, lane in self._lanes.items()}
 
+    def resume(self) -> None:
+        """What it may send again: goes through every queue."""
+        for name, lane in list(self._lanes.items()):
+            self._pump(name, lane)
+
     async def drain(self, timeout_ms: int) -> None:
         """Starts nothing more and waits for what is under way; what waits stays in the outbox."""
         self._stopping = True
@@ -414,7 +421,7 @@ class Courier:
         for late in lane.expired(now_ms):
             error = "its time has passed while the participant could not be reached"
             self._tell(late, DeliveryOutcome.PARKED, None, error, now_ms)
-        while (delivery := lane.take(now_ms)) is not None:
+        while self._may_send() and (delivery := lane.take(now_ms)) is not None:
             self._attempt(name, lane, delivery)
         self._set_timer(name, lane, now_ms)
         if lane.refused_since_full and lane.has_room and self._on_drained is not None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Final
 
 _NODE_BITS: Final = 8
 _SEQUENCE_BITS: Final = 13
 NODE_MAX: Final = (1 << _NODE_BITS) - 1
+
+NODE_OF_KEY: Final = f"(({{}} >> {_SEQUENCE_BITS}) & {NODE_MAX})"
+"""In SQL: the number of the node that made a key."""
 
 
 class KeySource:
@@ -15,7 +19,7 @@ class KeySource:
     ``above`` is the highest key already in the tables: a clock set back never makes a key twice.
     """
 
-    __slots__ = ("_at_ms", "_node", "_sequence")
+    __slots__ = ("_at_ms", "_lock", "_node", "_sequence")
 
     def __init__(self, *, node: int = 0, above: int = 0) -> None:
         if not 0 <= node <= NODE_MAX:
@@ -23,18 +27,25 @@ class KeySource:
         self._node = node
         self._at_ms = (above >> (_NODE_BITS + _SEQUENCE_BITS)) + 1 if above else 0
         self._sequence = 0
+        self._lock = threading.Lock()
 
     def next(self, now_ms: int) -> int:
-        """A key never made before."""
-        if now_ms > self._at_ms:
-            self._at_ms = now_ms
-            self._sequence = 0
-        elif self._sequence + 1 < 1 << _SEQUENCE_BITS:
-            self._sequence += 1
-        else:
-            self._at_ms += 1
-            self._sequence = 0
-        return (((self._at_ms << _NODE_BITS) | self._node) << _SEQUENCE_BITS) | self._sequence
+        """A key never made before, in whichever thread."""
+        with self._lock:
+            if now_ms > self._at_ms:
+                self._at_ms = now_ms
+                self._sequence = 0
+            elif self._sequence + 1 < 1 << _SEQUENCE_BITS:
+                self._sequence += 1
+            else:
+                self._at_ms += 1
+                self._sequence = 0
+            return (((self._at_ms << _NODE_BITS) | self._node) << _SEQUENCE_BITS) | self._sequence
+
+
+def node_of(key: int) -> int:
+    """The number of the node that made a key."""
+    return (key >> _SEQUENCE_BITS) & NODE_MAX
 
 
 def key_time_ms(key: int) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +25,10 @@ from vuka.engine import outbox
 from vuka.engine.alarm_watch import AlarmWatch
 from vuka.engine.batch import Batch, LedgerFactory, Routed, Rules, UseCase, run_batch, use_case
 from vuka.engine.courier import Courier, CourierSettings, Delivery, DeliveryOutcome, DeliveryReport
-from vuka.engine.keys import KeySource, key_floor
+from vuka.engine.keys import KeySource, key_floor, node_of
+from vuka.engine.membership import Identity, Membership, boot_ms
+from vuka.engine.nodes import BEAT_MS, Beat, FencedError, TakeOver, TidyNodes, ask_again, nodes
+from vuka.engine.nodes import USE_CASES as NODE_USE_CASES
 from vuka.engine.notifier import Notifier
 from vuka.engine.observed import Committed, EngineLog, Observer, Observers
 from vuka.engine.outbox import DeliveryState, Mark, Target, Wire, make_outgoing, traces_of
@@ -32,8 +37,7 @@ from vuka.httpclient import HttpClient, believing
 from vuka.ids import HUB, FspId, TransferId, parse_id
 from vuka.ledger.model import Ledger
 from vuka.plugins import Channel
-from vuka.store import Tx
-from vuka.store.sqlite import Database, SqliteTx
+from vuka.store import CommitUnknownError, Database, Tx, UnavailableError, WriteTx
 from vuka.switch import gross_settlement, schedules, transfers, undelivered
 from vuka.switch.alarms import AlarmRules
 from vuka.switch.directory import Directory, DirectoryCache
@@ -65,6 +69,14 @@ SCHEDULES_MS_MAX: Final = 1_000
 
 DAY_MS: Final = 86_400_000
 
+FOLLOW_MS: Final = 100
+"""How often one of several hub processes looks whether another has changed the directory."""
+
+IN_DOUBT_SECONDS_MAX: Final = 20.0
+"""How long a batch whose commit was not answered waits to learn what became of it, before its senders get 503."""
+
+IN_DOUBT_PAUSE_SECONDS: Final = 0.1
+
 _OWN_REPORTS: Final = (undelivered.ReportUndelivered, transfers.TellResult)
 """What the engine has to tell by itself: nobody asks for it again."""
 
@@ -88,6 +100,10 @@ class Statistics(msgspec.Struct):
         self.batch_max = max(self.batch_max, batch.commands)
         self.run_ms += batch.decide_seconds * 1000
         self.commit_ms += batch.commit_seconds * 1000
+
+
+class NotCommittedError(Exception):
+    """A batch whose commit was not answered, and was not made."""
 
 
 class _Submission(msgspec.Struct):
@@ -114,6 +130,7 @@ class Engine:
         jitter: Callable[[], float],
         observers: Sequence[Observer] = (),
         channels: Sequence[Channel] = (),
+        identity: Identity | None = None,
     ) -> None:
         self.config = config
         self.database = database
@@ -121,7 +138,9 @@ class Engine:
         self._observer = Observers(EngineLog(), *observers)
         self._wire = wire
         self._clock_ms = clock_ms
+        # What a batch has changed and not committed is not for those who read beside it.
         self._cache = DirectoryCache()
+        self._read_cache = DirectoryCache()
         self._rules = Rules(tuple(use_cases), config.scheme, wire, ledger, self._cache.load, config.journal.enabled)
         self._queue: deque[_Submission] = deque()
         self._routed: list[Routed] = []
@@ -139,6 +158,13 @@ class Engine:
         self._ended: set[int] = set()
         self._failures = 0
         self._has_failed = False
+        self._lost = False
+        # None: the only process on its database. Else what it keeps as one of several.
+        self._membership = None if identity is None else Membership(identity)
+        self._adopted: dict[tuple[int, str], int] = {}
+        self._gives_up = threading.Event()
+        self.fenced = asyncio.Event()
+        """Set when other processes have given this one up: it must end, and may start anew."""
         self._client = HttpClient(
             connect_timeout_ms=config.courier.connect_timeout_ms,
             timeout_ms=config.courier.timeout_ms,
@@ -158,6 +184,7 @@ class Engine:
             clock=clock_ms,
             jitter=jitter,
             on_drained=self._reload,
+            may_send=self._may_deliver,
         )
         self.notifier = Notifier(
             channels, config.notifications, self, clock_ms=clock_ms, attempted=self._observer.notified
@@ -170,12 +197,16 @@ class Engine:
             told=self._observer.alarmed,
         )
         with database.read() as tx:
-            self._directory = self._cache.load(tx)
+            self._directory = self._read_cache.load(tx)
 
     # --- life -------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Takes up what an earlier process left: keys go on above its last, what is owed is sent."""
+        """Takes up what an earlier process left: keys go on above its last, what is owed is sent.
+
+        As one of several it takes a seat among them first. Raises `OperatorError` where there is none.
+        """
+        number = self._join()
         with self.database.read() as tx:
             highest = max(
                 tx.query(f"SELECT COALESCE(MAX({column}), 0) FROM {table}")[0][0]
@@ -189,8 +220,8 @@ class Engine:
             )
             # Headroom moves have no record but the ledger's own.
             ((ledger_ns,),) = tx.query("SELECT COALESCE(MAX(timestamp), 0) FROM ledger_transfer")
-            owed = outbox.participants_owed(tx)
-        self._keys = KeySource(above=max(highest, key_floor(ledger_ns // 1_000_000)))
+            owed = outbox.participants_owed(tx, node=number)
+        self._keys = KeySource(node=number or 0, above=max(highest, key_floor(ledger_ns // 1_000_000)))
         for participant in owed:
             self._behind[participant] = 0
             self._reload(participant)
@@ -199,6 +230,9 @@ class Engine:
             asyncio.create_task(self._tick(), name="vuka-timers"),
             asyncio.create_task(self._keep_schedules(), name="vuka-schedules"),
         ]
+        if self._membership is not None:
+            self._tasks.append(asyncio.create_task(self._live(self._membership), name="vuka-node"))
+            self._tasks.append(asyncio.create_task(self._follow(), name="vuka-directory"))
         self._tasks[0].add_done_callback(self._writer_ended)
 
     def _writer_ended(self, writer: asyncio.Task[None]) -> None:
@@ -208,6 +242,8 @@ class Engine:
             return
         log.critical("the engine has failed: restart the hub", exc_info=error)
         self._has_failed = True
+        if isinstance(error, FencedError):
+            self.fenced.set()
         waiting, self._queue = list(self._queue), deque()
         self._fail(waiting, error)
 
@@ -220,9 +256,11 @@ class Engine:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self.courier.drain(self.config.engine.drain_seconds * 1000)
+        self._gives_up.set()
         self._wake.set()
         if self._tasks:
             await asyncio.wait(self._tasks[:1])
+        self._leave()
         await self.courier.close()
         await self._client.close()
         self._commit_thread.shutdown()
@@ -260,6 +298,12 @@ class Engine:
     def _enqueue(self, command: Command, *, internal: bool = False) -> asyncio.Future[Outcome]:
         if self._has_failed:
             raise FspiopError(ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub cannot write its records")
+        if self._is_away and not internal:
+            raise FspiopError(
+                ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE,
+                "the hub cannot write its records",
+                headers=(("Retry-After", "1"),),
+            )
         if self._closing and not internal:
             raise FspiopError(
                 ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub is shutting down", headers=(("Retry-After", "5"),)
@@ -318,13 +362,21 @@ class Engine:
 
     def read(self, function: Callable[[Tx, Ledger, Directory], T]) -> T:
         """What ``function`` finds in one consistent snapshot of everything committed."""
+        if self._is_away:
+            raise FspiopError(ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub cannot read its records")
         with self.database.read() as tx:
-            return function(tx, self._rules.ledger(tx, self._clock_ms() * 1_000_000), self._cache.load(tx))
+            directory = self._read_cache.load(tx)
+            self._took_effect(directory)
+            return function(tx, self._rules.ledger(tx, self._clock_ms() * 1_000_000), directory)
 
     async def resend(self, message_id: int) -> None:
         """Has a parked message sent again, with a new deadline. Raises `OperatorError` where none is parked."""
         deadline_ms = self._clock_ms() + self.config.scheme.result_deadline_seconds * 1000
-        await self.submit(Unpark(message_id=message_id, deadline_ms=deadline_ms))
+        shared = self._membership is not None
+        await self.submit(Unpark(message_id=message_id, deadline_ms=deadline_ms, is_shared=shared))
+        if self._membership is not None and node_of(message_id) != self._membership.seat.number:
+            # Whoever holds its number sends it: that it was asked again is in the tables.
+            return
         with self.database.read() as tx:
             delivery = outbox.load_one(tx, message_id)
         if delivery is not None and not self.courier.post(delivery):
@@ -339,7 +391,7 @@ class Engine:
     @property
     def writes(self) -> bool:
         """Whether the last batch could be committed: not where the disk is full or fails."""
-        return self._failures == 0
+        return self._failures == 0 and not self._lost
 
     @property
     def queued(self) -> int:
@@ -371,53 +423,126 @@ class Engine:
         now_ms = self._clock_ms()
         loop = asyncio.get_running_loop()
         started = loop.time()
-        tx: SqliteTx | None = None
+        tx: WriteTx | None = None
+        commands = [each.command for each in taken]
         try:
-            tx = self.database.start()
-            batch = run_batch(
-                tx,
-                self._rules,
-                [each.command for each in taken],
-                now_ms=now_ms,
-                next_id=lambda: self._keys.next(now_ms),
-                routed=routed,
-                marks=marks,
-            )
-            decided = loop.time()
-            await self._commit(tx)
+            if self._runs_in_thread:
+                batch, decide_seconds = await loop.run_in_executor(
+                    self._commit_thread, self._run_whole, commands, now_ms, routed, marks
+                )
+                decided = started + decide_seconds
+            else:
+                tx = self.database.start()
+                batch = self._run(tx, commands, now_ms, routed, marks)
+                decided = loop.time()
+                await self._commit(tx)
         except Exception as error:
             # Nothing of this batch is durable: nobody is told that it was accepted, and nothing of it is sent.
             if tx is not None and not tx.closed:
                 tx.rollback()
             self._failures += 1
+            self._lost = self._lost or isinstance(error, (UnavailableError, CommitUnknownError))
             self._observer.not_committed(len(taken), error, now_ms)
+            if isinstance(error, FencedError):
+                self._fail(taken, error)
+                raise
             if self._failures <= JOURNAL_RETRIES_MAX:
                 self._marks = [*marks, *self._marks]
-                self._routed = [*routed, *self._routed]
+                # What may be in the journal after all is not written there again.
+                self._routed = self._routed if isinstance(error, CommitUnknownError) else [*routed, *self._routed]
+            if isinstance(error, CommitUnknownError) and self._membership is not None:
+                self._membership.forget_reloads()
             # What nobody else asks again for: whose request did not arrive is told when the disk works again.
             kept = [each for each in taken if isinstance(each.command, _OWN_REPORTS)]
             self._queue.extendleft(reversed(kept))
             self._fail([each for each in taken if each not in kept], error)
             await asyncio.sleep(0.05)
             return
-        self._failures = 0
+        was_away, self._failures, self._lost = self._failures > 0, 0, False
         self._ended.difference_update(mark.delivery.id for mark in marks)
         told = Committed(len(taken), batch.outgoing, batch.ended, decided - started, loop.time() - decided)
         self.statistics.add(told)
         self._committed(taken, batch)
+        if was_away:
+            self.courier.resume()
         try:
             self._observer.committed(told)
         except Exception:  # what only looks on must not stop the one that writes
             log.exception("an observer failed")
 
-    async def _commit(self, tx: SqliteTx) -> None:
-        if self.database.path is None:
+    def _run(
+        self, tx: WriteTx, commands: Sequence[Command], now_ms: int, routed: Sequence[Routed], marks: Sequence[Mark]
+    ) -> Batch:
+        return run_batch(
+            tx,
+            self._rules,
+            commands,
+            now_ms=now_ms,
+            next_id=lambda: self._keys.next(now_ms),
+            routed=routed,
+            marks=marks,
+        )
+
+    @property
+    def _runs_in_thread(self) -> bool:
+        """Whether a batch waits for more than the disk: for a server, or for other processes that write."""
+        return self.database.is_remote or self._membership is not None
+
+    def _run_whole(
+        self, commands: Sequence[Command], now_ms: int, routed: Sequence[Routed], marks: Sequence[Mark]
+    ) -> tuple[Batch, float]:
+        """In the thread that writes: a batch from its beginning to its commit, and how long it took to decide it."""
+        began_ms, started = boot_ms(), time.monotonic()
+        key = self._keys.next(now_ms)
+        tx = self.database.start()
+        try:
+            if self._membership is not None:
+                self._membership.sign(tx, key)
+            batch = self._run(tx, commands, now_ms, routed, marks)
+            decided = time.monotonic()
+            tx.commit()
+        except CommitUnknownError:
+            if not self._was_committed(key):
+                raise
+        except BaseException:
+            if not tx.closed:
+                tx.rollback()
+            raise
+        if self._membership is not None:
+            self._membership.signed(began_ms)
+        return batch, decided - started
+
+    def _was_committed(self, key: int) -> bool:
+        """Whether a batch whose commit was not answered was made. Asks until the database can be asked.
+
+        Meanwhile whoever comes is refused. Raises `CommitUnknownError` where it stays away too long.
+        """
+        log.warning("the connection was lost while a batch was being committed: finding out what became of it")
+        if self._membership is None:
+            raise CommitUnknownError("only one of several hub processes leaves a mark to find out by")
+        self._lost = True
+        deadline = time.monotonic() + IN_DOUBT_SECONDS_MAX
+        while True:
+            try:
+                committed = self._membership.committed(self.database, key)
+            except Exception as error:
+                if time.monotonic() > deadline or self._gives_up.is_set():
+                    raise CommitUnknownError("the database stays away") from error
+                self._gives_up.wait(IN_DOUBT_PAUSE_SECONDS)
+                continue
+            log.warning("what became of it is known", committed=committed)
+            if not committed:
+                raise NotCommittedError("the connection was lost before the commit")
+            return True
+
+    async def _commit(self, tx: WriteTx) -> None:
+        if self.database.commits_at_once:
             tx.commit()
             return
         await asyncio.get_running_loop().run_in_executor(self._commit_thread, tx.commit)
 
     def _committed(self, taken: Sequence[_Submission], batch: Batch) -> None:
-        self._directory = batch.directory
+        self._took_effect(batch.directory)
         for submission, outcome in zip(taken, batch.outcomes, strict=True):
             if not submission.done.done():
                 submission.done.set_result(outcome)
@@ -429,6 +554,11 @@ class Engine:
                 failure = FspiopError(ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub cannot write its records")
                 failure.__cause__ = error
                 submission.done.set_result(Outcome(error=failure))
+
+    def _took_effect(self, directory: Directory) -> None:
+        """What was committed holds from now on. A read that began earlier may be told later: the newer one stays."""
+        if directory.version >= self._directory.version:
+            self._directory = directory
 
     # --- deliveries -------------------------------------------------------------------------------------------
 
@@ -450,6 +580,9 @@ class Engine:
         for participant in list(self._behind):
             if self.courier.has_room(participant):
                 self._reload(participant)
+        for number, participant in list(self._adopted):
+            if self.courier.has_room(participant):
+                self._adopt(number, participant)
 
     def _reload(self, participant: str) -> None:
         """The participant's queue has room: takes what it is owed from the outbox, oldest first."""
@@ -458,7 +591,7 @@ class Engine:
             return
         while True:
             with self.database.read() as tx:
-                owed = outbox.load_owed(tx, participant, after=after, limit=RELOAD_MAX)
+                owed = outbox.load_owed(tx, participant, after=after, limit=RELOAD_MAX, node=self._number)
             for delivery in owed:
                 if delivery.id not in self._ended and not self.courier.post(delivery):
                     self._behind[participant] = after
@@ -506,14 +639,106 @@ class Engine:
                 internal=True,
             )
 
+    # --- as one of several hub processes ----------------------------------------------------------------------
+
+    @property
+    def _number(self) -> int | None:
+        """Under which number it owes what it owes; None where it is the only process."""
+        return None if self._membership is None else self._membership.seat.number
+
+    @property
+    def _is_away(self) -> bool:
+        """Whether a database server could not be reached a moment ago: who asks now need not wait to be refused."""
+        return self._lost
+
+    def _may_deliver(self) -> bool:
+        return self._membership is None or self._membership.may_deliver()
+
+    def _join(self) -> int | None:
+        if self._membership is None:
+            return None
+        began_ms = boot_ms()
+        with self.database.begin() as tx:
+            self._membership.join(tx, self._clock_ms())
+        self._membership.signed(began_ms)
+        return self._membership.seat.number
+
+    def _leave(self) -> None:
+        """Ends as one of several: what it still owes is for the others."""
+        if self._membership is None or self._has_failed or not self._tasks:
+            return
+        try:
+            self._membership.leave(self.database)
+        except Exception:  # they notice by themselves, a little later
+            log.exception("the other hub processes could not be told that this one ends")
+
+    async def _live(self, membership: Membership) -> None:
+        """Says that it lives, stands in for those that do not, and hears of what others have changed."""
+        while not self._has_failed:
+            try:
+                await self._beat(membership)
+            except Exception as error:
+                # Once a second, and the timers tell more of it.
+                log.warning("a look at the other hub processes failed and will be repeated", reason=str(error))
+            await asyncio.sleep(BEAT_MS / 1000)
+
+    async def _follow(self) -> None:
+        """Another process may have changed the directory: what is answered without a batch knows it soon after."""
+        while not self._has_failed:
+            await asyncio.sleep(FOLLOW_MS / 1000)
+            # What can't be read now the timers report.
+            with contextlib.suppress(Exception):
+                self.read(lambda _tx, _ledger, _directory: None)
+
+    async def _beat(self, membership: Membership) -> None:
+        if not membership.has_signed:
+            await self._enqueue(Beat(), internal=True)
+        if not self.writes:
+            return
+        self.courier.resume()
+        there = self.read(lambda tx, _ledger, _directory: nodes(tx))
+        for dead in membership.look(there):
+            outcome = await self._enqueue(TakeOver(dead=dead, by=membership.seat), internal=True)
+            if outcome.value:
+                log.warning("took over from another hub process", node=dead.number, stopped=bool(dead.is_stopped))
+        there = self.read(lambda tx, _ledger, _directory: nodes(tx))
+        try:
+            for number in membership.to_reload(there):
+                with self.database.read() as tx:
+                    owed = outbox.participants_owed(tx, node=number)
+                self._adopted.update({(number, participant): 0 for participant in owed})
+        except Exception:
+            membership.forget_reloads()
+            raise
+        if not self._adopted and membership.may_tidy(there):
+            await self._enqueue(TidyNodes(by=membership.seat), internal=True)
+        self._catch_up()
+
+    def _adopt(self, number: int, participant: str) -> None:
+        """Takes what is owed under a number that it holds from the outbox; what is queued already stays as it is."""
+        after = self._adopted[number, participant]
+        while True:
+            with self.database.read() as tx:
+                owed = outbox.load_owed(tx, participant, after=after, limit=RELOAD_MAX, node=number)
+            for delivery in owed:
+                if delivery.id not in self._ended and not self.courier.post(delivery):
+                    self._adopted[number, participant] = after
+                    return
+                after = delivery.id
+            if len(owed) < RELOAD_MAX:
+                break
+        del self._adopted[number, participant]
+
     # --- time -------------------------------------------------------------------------------------------------
 
     async def _tick(self) -> None:
         """The timers: expiry at every tick, the journal's retention now and then."""
-        while True:
+        while not self._has_failed:
             await asyncio.sleep(self.config.engine.timer_ms / 1000)
             try:
                 await self._check_disk()
+                if self._is_away:
+                    continue
                 self._catch_up()
                 await self._expire()
                 await self._settle_gross()
@@ -525,7 +750,7 @@ class Engine:
 
     async def _check_disk(self) -> None:
         """After a commit that failed: writes something, so that a hub that nobody uses sees that it works again."""
-        if self._failures:
+        if self._failures or self._lost:
             await self._enqueue(CheckDisk(), internal=True)
 
     async def _expire(self) -> None:
@@ -611,6 +836,8 @@ class Unpark(Command, frozen=True, kw_only=True):
 
     message_id: int
     deadline_ms: int
+    is_shared: bool = False
+    """Whether another hub process may have to send it."""
 
 
 class PurgeJournal(Command, frozen=True, kw_only=True):
@@ -624,17 +851,20 @@ class CheckDisk(Command, frozen=True, kw_only=True):
 
 
 def _check_disk(work: Work, commands: Sequence[CheckDisk]) -> list[Outcome]:
-    work.tx.run("UPDATE scheme SET version = version WHERE only = 1")
+    work.tx.run('UPDATE scheme SET version = version WHERE "only" = 1')
     return [Outcome() for _ in commands]
 
 
 def _unpark(work: Work, commands: Sequence[Unpark]) -> list[Outcome]:
-    return [
-        Outcome(note="unparked")
-        if outbox.unpark(work.tx, command.message_id, deadline_ms=command.deadline_ms, now_ms=work.now_ms)
-        else Outcome(error=OperatorError(f"No message {command.message_id} is parked."))
-        for command in commands
-    ]
+    outcomes: list[Outcome] = []
+    for command in commands:
+        if not outbox.unpark(work.tx, command.message_id, deadline_ms=command.deadline_ms, now_ms=work.now_ms):
+            outcomes.append(Outcome(error=OperatorError(f"No message {command.message_id} is parked.")))
+            continue
+        if command.is_shared:
+            ask_again(work.tx, command.message_id)
+        outcomes.append(Outcome(note="unparked"))
+    return outcomes
 
 
 def _purge_journal(work: Work, commands: Sequence[PurgeJournal]) -> list[Outcome]:
@@ -645,5 +875,6 @@ USE_CASES: Final = (
     use_case(_unpark, Unpark),
     use_case(_purge_journal, PurgeJournal),
     use_case(_check_disk, CheckDisk),
+    *(use_case(handler, *commands) for handler, *commands in NODE_USE_CASES),
 )
 """What the engine itself decides, about its own outbox and journal."""

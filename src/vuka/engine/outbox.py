@@ -17,6 +17,7 @@ from typing import Final, Protocol
 import msgspec
 
 from vuka.engine.courier import Delivery
+from vuka.engine.keys import NODE_OF_KEY
 from vuka.ids import FspId
 from vuka.store import Row, Tx
 from vuka.switch.work import ErrorBody, Forward, Header, Inbound, Notice
@@ -304,22 +305,34 @@ _SELECT_OWED: Final = """SELECT d.message_id, d.participant, d.endpoint, d.param
     LEFT JOIN message b ON b.message_id = m.body_of"""
 
 
-def participants_owed(tx: Tx) -> list[str]:
-    """Who is still owed a message."""
+def participants_owed(tx: Tx, *, node: int | None = None) -> list[str]:
+    """Who is still owed a message, under the number of one node where that is given."""
+    under, parameters = _under(node)
     # The first condition is that of the index, which holds only what is open.
-    rows = tx.query("SELECT DISTINCT participant FROM delivery WHERE state <> 'DELIVERED' AND state = 'PENDING'")
+    rows = tx.query(
+        f"SELECT DISTINCT d.participant FROM delivery d WHERE d.state <> 'DELIVERED' AND d.state = 'PENDING' {under}",
+        parameters,
+    )
     return [name for (name,) in rows]
 
 
-def load_owed(tx: Tx, participant: str, *, after: int, limit: int) -> list[Delivery]:
-    """What is still owed to a participant, oldest first, from the message after ``after`` on."""
+def load_owed(tx: Tx, participant: str, *, after: int, limit: int, node: int | None = None) -> list[Delivery]:
+    """What is still owed to a participant, oldest first, from the message after ``after`` on.
+
+    Where a node is given, only what is owed under its number.
+    """
+    under, parameters = _under(node)
     rows = tx.query(
         f"""{_SELECT_OWED}
-            WHERE d.participant = ? AND d.state <> 'DELIVERED' AND d.state = 'PENDING' AND d.message_id > ?
+            WHERE d.participant = ? AND d.state <> 'DELIVERED' AND d.state = 'PENDING' AND d.message_id > ? {under}
             ORDER BY d.message_id LIMIT ?""",
-        (participant, after, limit),
+        (participant, after, *parameters, limit),
     )
     return [_delivery(row) for row in rows]
+
+
+def _under(node: int | None) -> tuple[str, tuple[int, ...]]:
+    return ("", ()) if node is None else (f"AND {NODE_OF_KEY.format('d.message_id')} = ?", (node,))
 
 
 def load_one(tx: Tx, message_id: int) -> Delivery | None:

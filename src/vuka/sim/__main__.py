@@ -27,6 +27,7 @@ async def _load(arguments: argparse.Namespace) -> LoadReport:
         hub_url=arguments.hub,
         operators_url=arguments.operators,
         participants=arguments.participants,
+        prefix=arguments.prefix,
         reserve=not arguments.committed,
         outcomes=outcomes,
     )
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--operators", required=True, help="URL of the operators' API")
     parser.add_argument("--cast", action="store_true", help="run the demo's participants until stopped, and no load")
     parser.add_argument("--participants", type=int, default=8)
+    parser.add_argument("--prefix", default="loadfsp", help="what the participants' names begin with")
     parser.add_argument("--concurrency", type=int, default=64, help="transfers under way at once")
     parser.add_argument("--warmup", type=float, default=2.0, help="seconds before measuring")
     parser.add_argument("--seconds", type=float, default=10.0, help="seconds measured")

@@ -130,6 +130,7 @@ class Load:
         operators_url: str,
         participants: int,
         reserve: bool = True,
+        prefix: str = "loadfsp",
         outcomes: Outcomes | None = None,
     ) -> None:
         self.hub_url = hub_url
@@ -138,7 +139,7 @@ class Load:
         self.version = Version.V1_1
         self.client = HttpClient(connect_timeout_ms=2_000, timeout_ms=15_000)
         self.operator = Operator(self.client, operators_url)
-        self.participants = [LoadParticipant(f"loadfsp{number:02d}", self) for number in range(participants)]
+        self.participants = [LoadParticipant(f"{prefix}{number:02d}", self) for number in range(participants)]
         self.payer_told: dict[str, str] = {}
         self.payee_told: dict[str, str] = {}
         self.accepted: set[str] = set()

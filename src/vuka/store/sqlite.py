@@ -127,12 +127,19 @@ class SqliteTx:
 class Database:
     """An open SQLite database. One transaction writes at a time."""
 
+    is_remote: Final = False
+
     def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
         self.path = path
         self._read_only = read_only
         self._writer = self._connect(writable=not read_only)
         # A database in memory has one connection: a second would be another database.
         self._reader = self._writer if path is None else self._connect(writable=False)
+
+    @property
+    def commits_at_once(self) -> bool:
+        """Whether there is no disk to wait for."""
+        return self.path is None
 
     @classmethod
     def open(cls, path: Path | None, *, read_only: bool = False) -> Database:

@@ -201,7 +201,7 @@ class DirectoryCache:
 
         What a transaction changed and then rolled back is forgotten with it.
         """
-        ((version,),) = tx.query("SELECT version FROM scheme WHERE only = 1")
+        ((version,),) = tx.query('SELECT version FROM scheme WHERE "only" = 1')
         kept = self._kept
         if kept is not None and kept.version == version:
             return kept
@@ -215,7 +215,7 @@ class DirectoryCache:
 
 def read_directory(tx: Tx) -> Directory:
     """Reads the whole directory."""
-    ((version, scheme_name),) = tx.query("SELECT version, name FROM scheme WHERE only = 1")
+    ((version, scheme_name),) = tx.query('SELECT version, name FROM scheme WHERE "only" = 1')
     ((window_id,),) = tx.query("SELECT MAX(settlement_window_id) FROM settlement_window WHERE state = 'OPEN'")
     accounts: dict[int, dict[tuple[str, str], Account]] = {}
     for participant_id, account_id, ledger_account_id, currency, account_type, is_active, cap, share, alarm in tx.query(

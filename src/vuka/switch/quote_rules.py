@@ -336,7 +336,7 @@ def past_requests(tx: Tx, *, before: int, down_to: int, messages: int) -> Page:
     ends = tx.query(
         """SELECT MIN(message_id), COUNT(*) FROM (
                SELECT message_id FROM message WHERE message_id < ? AND message_id >= ?
-               ORDER BY message_id DESC LIMIT ?)""",
+               ORDER BY message_id DESC LIMIT ?) AS page""",
         (before, down_to, messages),
     )
     ((lowest, count),) = ends

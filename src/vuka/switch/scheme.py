@@ -41,7 +41,9 @@ def found(work: Work, name: str, currencies: Sequence[str]) -> None:
     founded = work.tx.query("SELECT name FROM scheme")
     if founded:
         raise OperatorError(f"The scheme {founded[0][0]!r} is founded here already. Choose another data directory.")
-    work.tx.run("INSERT INTO scheme (only, version, name, created_ms) VALUES (1, 1, ?, ?)", (name.strip(), work.now_ms))
+    work.tx.run(
+        'INSERT INTO scheme ("only", version, name, created_ms) VALUES (1, 1, ?, ?)', (name.strip(), work.now_ms)
+    )
     work.tx.run(
         """INSERT INTO settlement_window (state, reason, created_ms, changed_ms)
            VALUES ('OPEN', 'The scheme was founded', ?, ?)""",

@@ -191,7 +191,7 @@ class Work:
 
     def directory_changed(self) -> None:
         """Says that this transaction changed what the directory holds: every hub process reads it anew."""
-        self.tx.run("UPDATE scheme SET version = version + 1 WHERE only = 1")
+        self.tx.run('UPDATE scheme SET version = version + 1 WHERE "only" = 1')
         self._directory = None
 
     def next_id(self) -> int:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from alembic import context
-from sqlalchemy import create_engine, pool
+from sqlalchemy import Engine, text
 
 from vuka.store.schema import metadata
 
+LOCK = 0x76_75_6B_61_6D
+"""The advisory lock of PostgreSQL that one migration at a time holds: "vukam" in ASCII."""
 
-def run() -> None:
+
+def run(engine: Engine) -> None:
     """Runs what is asked on the configured database."""
-    engine = create_engine(context.config.attributes["url"], poolclass=pool.NullPool)
     with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
         context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
         with context.begin_transaction():
             context.run_migrations()
+        connection.commit()
     engine.dispose()
 
 
-run()
+run(context.config.attributes["engine"])

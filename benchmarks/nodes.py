@@ -1,0 +1,146 @@
+"""What several hub processes on one database clear: workers behind one port, or hubs on ports of their own.
+
+    python benchmarks/nodes.py --workers 2                                   # SQLite
+    python benchmarks/nodes.py --url postgresql://vuka@localhost/bench       # PostgreSQL, a schema made for it
+    python benchmarks/nodes.py --url … --nodes 2 --concurrency 256
+
+The participants run in a process of their own, for each hub one; the books are audited afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from vuka.cli.hub import found
+from vuka.cli.process import free_port
+from vuka.config import Config, Store, load
+from vuka.ledger.sql import SqlLedger
+from vuka.sim.load import LoadReport
+from vuka.store.migrate import open_place
+from vuka.switch.audit import audit
+
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def schema(url: str) -> Iterator[str]:
+    """A new schema in a PostgreSQL database, dropped at the end; its URL."""
+    import psycopg
+
+    name = f"bench_{secrets.token_hex(4)}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}")
+        try:
+            yield f"{url}{'&' if '?' in url else '?'}options={quote(f'-csearch_path={name}')}"
+        finally:
+            connection.execute(f"DROP SCHEMA {name} CASCADE")
+
+
+@contextlib.contextmanager
+def hub(data: Path, config: Config, workers: int) -> Iterator[tuple[str, str, int]]:
+    """A running hub: the participants' API, the operators' API, the process."""
+    ports = free_port(), free_port()
+    environment = {
+        **os.environ,
+        "VUKA_STORE_URL": config.store.url,
+        "VUKA_PARTICIPANTS_API_PORT": str(ports[0]),
+        "VUKA_OPERATORS_API_PORT": str(ports[1]),
+    }
+    data.mkdir(exist_ok=True)
+    with (data / "hub.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "vuka", "serve", "--data", str(data), "--workers", str(workers)],
+            stdout=log,
+            stderr=log,
+            env=environment,
+        )
+    urls = f"http://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}"
+    try:
+        for _ in range(600):
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(f"{urls[1]}/health", trust_env=False).is_success:
+                    break
+            time.sleep(0.05)
+        else:
+            raise SystemExit((data / "hub.log").read_text())
+        yield *urls, process.pid
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process and its workers have used."""
+    used = 0.0
+    for each in (pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())):
+        fields = Path(f"/proc/{each}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        used += (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+    return used
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", default="", help="a PostgreSQL database; without it SQLite")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--nodes", type=int, default=1, help="hubs, each with its own ports; PostgreSQL only")
+    parser.add_argument("--concurrency", type=int, default=128, help="transfers under way, over all hubs")
+    parser.add_argument("--seconds", type=float, default=10.0)
+    given = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vuka-nodes-")))
+        config = load(None, {}, data_dir=str(folder / "0"))
+        if given.url:
+            config = msgspec.structs.replace(config, store=Store(url=stack.enter_context(schema(given.url))))
+        found(config, "Bench", ["USD"])
+        running = stack.enter_context(contextlib.ExitStack())
+        hubs = [
+            running.enter_context(hub(folder / str(number), config, given.workers)) for number in range(given.nodes)
+        ]
+        before = [cpu_seconds(pid) for *_, pid in hubs]
+        loads = [
+            subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "vuka.sim", "--hub", participants, "--operators", operators),
+                    *("--concurrency", str(given.concurrency // given.nodes), "--participants", "8"),
+                    *("--prefix", f"load{number}fsp", "--warmup", "3", "--seconds", str(given.seconds)),
+                ],
+                stdout=subprocess.PIPE,
+            )
+            for number, (participants, operators, _) in enumerate(hubs)
+        ]
+        reports = [msgspec.json.decode(each.communicate()[0], type=LoadReport) for each in loads]
+        used = [cpu_seconds(pid) - then for (*_, pid), then in zip(hubs, before, strict=True)]
+        running.close()
+        database = open_place(config.place, read_only=True)
+        with database.read() as tx:
+            differences = audit(tx, SqlLedger(tx, 0)).differences
+            ((committed,),) = tx.query("SELECT COUNT(*) FROM transfer WHERE kind = 'PAYMENT' AND state = 'COMMITTED'")
+        database.close()
+    told = sum(each.committed for each in reports)
+    assert differences == [], differences[0]
+    assert committed == told, f"the hub has {committed} committed, the payers were told of {told}"
+    assert not any(each.disagreements or each.unfinished for each in reports), "payers and payees disagree"
+    print(
+        f"{'PostgreSQL' if given.url else 'SQLite'}, nodes {given.nodes}, workers {given.workers}, "
+        f"concurrency {given.concurrency}: {sum(each.per_second for each in reports):,.0f} transfers/s, "
+        f"p50 {max(each.p50_ms for each in reports):.0f} ms, p99 {max(each.p99_ms for each in reports):.0f} ms, "
+        f"hub CPU {sum(used) * 1000 / told:.3f} ms a transfer"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,511 @@
+"""The records in PostgreSQL: what any number of hub processes on any number of machines share.
+
+Transactions that write run one after another, as SQLite's do: each takes one advisory lock as it begins and keeps
+it until it has ended. A batch decides from what the batch before it committed, in whichever process that ran, so the
+rules need no thought of concurrency, and nothing can deadlock: there is one lock. What this costs is little, because
+a batch is a few statements however many payments it holds: while one process commits, the next batches gather in all.
+
+SQL comes with ``?`` placeholders and is translated once. A statement for many rows is sent as one statement over
+arrays (``unnest``) where that means the same, and row by row in one pipeline where it may not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+import psycopg
+from psycopg import Connection, Cursor, pq
+from psycopg.abc import Buffer
+from psycopg.adapt import AdaptersMap
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.numeric import Int8BinaryDumper, NumericBinaryLoader
+from psycopg.types.string import StrBinaryDumper
+
+from vuka.store import CommitUnknownError, Row, UnavailableError, Value
+
+CONNECT_SECONDS_MAX: Final = 3
+"""How long a new connection may take. libpq takes no less than 2."""
+
+SILENCE_MS_MAX: Final = 10_000
+"""How long what was sent may stay unacknowledged by the server's machine before the connection counts as lost."""
+
+IDLE_IN_TRANSACTION_MS_MAX: Final = 15_000
+"""After which the server undoes the transaction of a process that says nothing: it keeps every other from writing."""
+
+RETRY_MS_FIRST: Final = 50
+RETRY_MS_MAX: Final = 1_000
+"""Between attempts to reach a database that is away; meanwhile whoever asks is refused at once."""
+
+READERS_KEPT_MAX: Final = 4
+STATEMENTS_PREPARED_MAX: Final = 512
+STATEMENT_USES_BEFORE_PREPARED: Final = 1
+LOCK_CLASS: Final = 0x76_75_6B_61
+"""The class of the advisory lock: "vuka" in ASCII. Its second half is the schema, so that hubs may share a server."""
+
+_SESSION: Final = (
+    "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 "
+    "-c client_min_messages=warning -c default_transaction_isolation=read\\ committed"
+)
+_PREPARE_WRITER: Final = f"SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS_MAX}"
+_BEGIN_WRITE: Final = f"BEGIN; SELECT pg_advisory_xact_lock({LOCK_CLASS}, hashtext(current_schema()))"
+_BEGIN_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+class _WholeNumberLoader(NumericBinaryLoader):
+    """A sum of 64-bit integers is a ``numeric`` to PostgreSQL: read as the integer that it is."""
+
+    def load(self, data: Buffer) -> int:  # type: ignore[override]
+        return int(super().load(data))
+
+
+def _adapt(adapters: AdaptersMap) -> None:
+    # One type for all integers, however large: else a statement would be prepared anew for each size. True is 1.
+    adapters.register_dumper(int, Int8BinaryDumper)
+    adapters.register_dumper(bool, Int8BinaryDumper)
+    adapters.register_dumper(str, StrBinaryDumper)
+    adapters.register_loader("numeric", _WholeNumberLoader)
+
+
+class _Translated(msgspec.Struct, frozen=True):
+    """A statement as psycopg takes it, and how it may be run for many rows at once."""
+
+    text: str
+    many: _Many | None
+
+
+class _Many(msgspec.Struct, frozen=True):
+    """A statement over arrays: its text around the placeholders, and what each of those is compared with or put in."""
+
+    table: str
+    pieces: tuple[str, ...]
+    source: str
+    """Where the arrays are named: ``FROM`` or ``USING``."""
+    before: str
+    """What of the statement stands before `source`."""
+    columns: tuple[str, ...]
+    keys: tuple[int, ...]
+    """The parameters that choose the rows: where two rows of parameters agree in them, order matters."""
+    after: str
+
+
+_INSERT: Final = re.compile(
+    r"\s*INSERT INTO (\w+)\s*\(([\w\s,]+)\)\s*VALUES\s*\(([^()]+)\)\s*(ON CONFLICT[^?]*DO NOTHING)?\s*", re.IGNORECASE
+)
+_UPDATE: Final = re.compile(r"\s*UPDATE (\w+)\s+SET\s+([^()]+?)\s+WHERE\s+([^()]+?)\s*", re.IGNORECASE)
+_DELETE: Final = re.compile(r"\s*DELETE FROM (\w+)\s+WHERE\s+([^()]+?)\s*", re.IGNORECASE)
+_COMPARED: Final = re.compile(r"\s*(\w+)\s*=\s*\?\s*")
+
+
+@lru_cache(maxsize=4096)
+def _translated(sql: str) -> _Translated:
+    return _Translated(_placed(sql), _as_many(sql))
+
+
+def _placed(sql: str) -> str:
+    """The statement with psycopg's placeholders. What is quoted stays as it is, but for the percent sign."""
+    quoted = False
+    out: list[str] = []
+    for character in sql:
+        if character == "'":
+            quoted = not quoted
+        if character == "?" and not quoted:
+            out.append("%b")
+        else:
+            out.append("%%" if character == "%" else character)
+    return "".join(out)
+
+
+def _as_many(sql: str) -> _Many | None:
+    """How to run it over arrays; None where that might not mean the same as one row after another."""
+    if "'" in sql and "?" in "".join(sql.split("'")[1::2]):
+        return None
+    if (found := _INSERT.fullmatch(sql)) is not None:
+        table, names, values, conflict = found.groups()
+        columns = [each.strip() for each in names.split(",")]
+        places = [each.strip() for each in values.split(",")]
+        if len(columns) != len(places) or any("?" in each and each != "?" for each in places):
+            return None
+        return _Many(
+            table=table,
+            pieces=tuple(", ".join(places).split("?")),
+            source="FROM",
+            before=f"INSERT INTO {table} ({', '.join(columns)}) SELECT ",
+            columns=tuple(column for column, place in zip(columns, places, strict=True) if place == "?"),
+            keys=(),
+            after=f" {conflict}" if conflict else "",
+        )
+    if (found := _UPDATE.fullmatch(sql)) is not None:
+        table, assignments, where = found.groups()
+        conditions = re.split(r"\s+AND\s+", where, flags=re.IGNORECASE)
+        parts = [*assignments.split(","), *conditions]
+        set_places = assignments.count("?")
+        return _over_rows(table, f"UPDATE {table} SET ", assignments, where, parts, set_places, "FROM")
+    if (found := _DELETE.fullmatch(sql)) is not None:
+        table, where = found.groups()
+        parts = re.split(r"\s+AND\s+", where, flags=re.IGNORECASE)
+        return _over_rows(table, f"DELETE FROM {table}", "", where, parts, 0, "USING")
+    return None
+
+
+def _over_rows(
+    table: str, verb: str, assignments: str, where: str, parts: list[str], set_places: int, source: str
+) -> _Many | None:
+    if re.search(r"\bOR\b", where, re.IGNORECASE):
+        return None
+    columns: list[str] = []
+    for part in parts:
+        if "?" in part:
+            compared = _COMPARED.fullmatch(part)
+            if compared is None:
+                return None
+            columns.append(compared[1])
+    if len(columns) == set_places:
+        return None
+    return _Many(
+        table=table,
+        pieces=tuple(where.split("?")),
+        source=source,
+        before=verb + assignments,
+        columns=tuple(columns),
+        keys=tuple(range(set_places, len(columns))),
+        after="",
+    )
+
+
+class PostgresTx:
+    """One transaction on a connection: see `vuka.store.WriteTx`."""
+
+    __slots__ = ("_connection", "_cursor", "_types", "_undo", "closed")
+
+    def __init__(
+        self, connection: Connection[Row], types: Callable[[Cursor[Row], str], dict[str, str]], *, write: bool
+    ) -> None:
+        self._connection = connection
+        self._types = types
+        self._undo: list[Callable[[], None]] = []
+        self.closed = False
+        connection.execute(_BEGIN_WRITE if write else _BEGIN_READ)
+        self._cursor = connection.cursor(binary=True)
+
+    def query(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
+        return self._cursor.execute(_translated(sql).text, _storable(parameters)).fetchall()
+
+    def query_in(self, sql: str, values: Sequence[Value], parameters: Sequence[Value] = ()) -> list[Row]:
+        if not values:
+            return []
+        listed = list(_storable(values))
+        return self._cursor.execute(_translated_in(sql), (*_storable(parameters), listed)).fetchall()
+
+    def run(self, sql: str, parameters: Sequence[Value] = ()) -> int:
+        return self._cursor.execute(_translated(sql).text, _storable(parameters)).rowcount
+
+    def run_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
+        rows = rows if isinstance(rows, list) else list(rows)
+        if not rows:
+            return
+        statement = _translated(sql)
+        many = statement.many
+        if len(rows) == 1:
+            self._cursor.execute(statement.text, _storable(rows[0]))
+        elif many is not None and _are_apart(rows, many.keys):
+            self._run_arrays(many, rows)
+        else:
+            self._cursor.executemany(statement.text, [_storable(row) for row in rows])
+
+    def _run_arrays(self, many: _Many, rows: list[Sequence[Value]]) -> None:
+        types = self._types(self._cursor, many.table)
+        arrays = list(zip(*rows, strict=True))
+        # A column that no row fills is no array: there is nothing to tell its type by.
+        filled = tuple(any(value is not None for value in array) for array in arrays)
+        text = _over_arrays(many, filled, tuple(types[column] for column in many.columns))
+        self._cursor.execute(
+            text, [list(_storable(array)) for array, is_filled in zip(arrays, filled, strict=True) if is_filled]
+        )
+
+    def on_rollback(self, undo: Callable[[], None]) -> None:
+        self._undo.append(undo)
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the connection is lost, and the transaction with it."""
+        return self._connection.closed or self._status == pq.TransactionStatus.IDLE
+
+    @property
+    def _status(self) -> pq.TransactionStatus:
+        return self._connection.info.transaction_status
+
+    @contextlib.contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """What is done inside is undone alone when it raises; the transaction goes on, unless it is given up.
+
+        Raises `psycopg.OperationalError` where it is given up already.
+        """
+        if self.given_up:
+            raise psycopg.OperationalError("the transaction was given up")
+        kept = len(self._undo)
+        self._cursor.execute("SAVEPOINT one")
+        try:
+            yield
+        except BaseException:
+            # The connection may be lost meanwhile: what was raised first tells more.
+            with contextlib.suppress(psycopg.Error):
+                if not self.given_up:
+                    self._connection.execute("ROLLBACK TO one; RELEASE one")
+            while len(self._undo) > kept:
+                self._undo.pop()()
+            raise
+        self._cursor.execute("RELEASE one")
+
+    def commit(self) -> None:
+        """Makes it durable: returns after the server's disk has it. Raises `CommitUnknownError`."""
+        self.closed = True
+        try:
+            ended = self._cursor.execute("COMMIT").statusmessage
+        except psycopg.Error as error:
+            self._take_back()
+            if self._connection.closed or isinstance(error, psycopg.OperationalError):
+                raise CommitUnknownError("the answer to a commit was lost") from error
+            raise
+        if ended != "COMMIT":
+            self._take_back()
+            raise psycopg.InternalError("the transaction had failed and was not committed")
+        self._undo.clear()
+        self._cursor.close()
+
+    def _take_back(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+
+    def rollback(self) -> None:
+        """Undoes everything, in the tables and in what memory kept on their strength."""
+        self.closed = True
+        self._take_back()
+        with contextlib.suppress(psycopg.Error):
+            if not self._connection.closed:
+                self._connection.execute("ROLLBACK")
+        self._cursor.close()
+
+    def end(self) -> None:
+        """Ends a transaction that only read: there is nothing to undo."""
+        self._undo.clear()
+        self.rollback()
+
+
+def _storable(values: Sequence[Value]) -> Sequence[Value]:
+    """The values, with what no text of PostgreSQL may hold replaced: a participant may write it, and harms nobody."""
+    if any(type(value) is str and "\0" in value for value in values):
+        return [value.replace("\0", "\ufffd") if isinstance(value, str) else value for value in values]
+    return values
+
+
+@lru_cache(maxsize=1024)
+def _translated_in(sql: str) -> str:
+    before, after = sql.split("{values}")
+    head = before.rstrip()
+    if head[-3:].upper() != " IN" or head[-7:].upper() == " NOT IN":
+        raise ValueError(f"{{values}} must follow IN: {sql}")
+    return _placed(f"{head[:-3]} = ANY(?){after}")
+
+
+@lru_cache(maxsize=1024)
+def _over_arrays(many: _Many, filled: tuple[bool, ...], types: tuple[str, ...]) -> str:
+    names = [f"v.p{place}" if is_filled else f"NULL::{types[place]}" for place, is_filled in enumerate(filled)]
+    used = [place for place, is_filled in enumerate(filled) if is_filled]
+    arrays = ", ".join(f"%b::{types[place]}[]" for place in used)
+    source = f" {many.source} unnest({arrays}) AS v({', '.join(f'p{place}' for place in used)})"
+    if many.before.startswith("INSERT"):
+        return f"{_placed(many.before)}{_joined(many.pieces, names)}{source}{_placed(many.after)}"
+    places = len(names) - (len(many.pieces) - 1)
+    head = _joined(tuple(many.before.split("?")), names[:places])
+    return f"{head}{source} WHERE {_joined(many.pieces, names[places:])}"
+
+
+def _joined(pieces: tuple[str, ...], names: Sequence[str]) -> str:
+    text = _placed(pieces[0])
+    for name, piece in zip(names, pieces[1:], strict=True):
+        text += name + _placed(piece)
+    return text
+
+
+def _are_apart(rows: list[Sequence[Value]], keys: tuple[int, ...]) -> bool:
+    """Whether no two rows of parameters can touch the same row of the table, and none is chosen by nothing."""
+    if not keys:
+        return True
+    chosen = {tuple(row[key] for key in keys) for row in rows}
+    return len(chosen) == len(rows) and not any(None in each for each in chosen)
+
+
+class Database:
+    """An open PostgreSQL database, by its URL: see `vuka.store.Database`.
+
+    One connection writes; it belongs to one thread at a time. Reads take a connection each, from any thread.
+    """
+
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
+        self.url = url
+        self._read_only = read_only
+        self._writer: Connection[Row] | None = None
+        self._readers: list[Connection[Row]] = []
+        self._lock = threading.Lock()
+        self._column_types: dict[str, dict[str, str]] = {}
+        self._away_until = 0.0
+        self._retry_ms = RETRY_MS_FIRST
+        self._is_closed = False
+
+    is_remote: Final = True
+    commits_at_once: Final = False
+
+    @classmethod
+    def open(cls, url: str, *, read_only: bool = False) -> Database:
+        """Opens the database of a URL, e.g. ``postgresql://vuka@db.example/vuka``. Raises `UnavailableError`."""
+        database = cls(url, read_only=read_only)
+        database._readers.append(database._connect())
+        return database
+
+    def _connect(self) -> Connection[Row]:
+        """A new connection. While the database is away, it is asked for again after a pause, and refused in it."""
+        if self._is_closed:
+            raise UnavailableError("the database is closed")
+        if time.monotonic() < self._away_until:
+            raise UnavailableError("the database can't be reached")
+        try:
+            connection = connect(self.url)
+        except psycopg.OperationalError as error:
+            self._away_until = time.monotonic() + self._retry_ms / 1000
+            self._retry_ms = min(self._retry_ms * 2, RETRY_MS_MAX)
+            raise UnavailableError(f"the database can't be reached: {first_line(error)}") from error
+        self._retry_ms = RETRY_MS_FIRST
+        connection.prepare_threshold = STATEMENT_USES_BEFORE_PREPARED
+        connection.prepared_max = STATEMENTS_PREPARED_MAX
+        return connection
+
+    def start(self) -> PostgresTx:
+        """A write transaction, after those of every other process. Raises `UnavailableError`."""
+        if self._read_only:
+            raise psycopg.errors.ReadOnlySqlTransaction("the database was opened to be read only")
+        for attempt in (1, 2):
+            is_new = self._writer is None or self._writer.closed
+            if self._writer is None or is_new:
+                self._writer = self._connect()
+            try:
+                if is_new:
+                    self._writer.execute(_PREPARE_WRITER)
+                return PostgresTx(self._writer, self._types_of, write=True)
+            except psycopg.OperationalError as error:
+                # The server was restarted since: what has not begun can begin again.
+                self._writer.close()
+                if attempt == 2:
+                    raise UnavailableError(f"the database can't be reached: {first_line(error)}") from error
+        raise AssertionError("unreachable")
+
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[PostgresTx]:
+        """A write transaction: committed at the end of the block, rolled back when it raises."""
+        tx = self.start()
+        try:
+            yield tx
+        except BaseException:
+            tx.rollback()
+            raise
+        tx.commit()
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[PostgresTx]:
+        """A transaction that only reads, from one snapshot. Raises `UnavailableError`."""
+        connection, tx = self._start_reading()
+        try:
+            yield tx
+        finally:
+            tx.end()
+            with self._lock:
+                if len(self._readers) < READERS_KEPT_MAX and not connection.closed and not self._is_closed:
+                    self._readers.append(connection)
+                else:
+                    connection.close()
+
+    def _start_reading(self) -> tuple[Connection[Row], PostgresTx]:
+        while True:
+            with self._lock:
+                kept = self._readers.pop() if self._readers else None
+            connection = kept or self._connect()
+            try:
+                return connection, PostgresTx(connection, self._types_of, write=False)
+            except psycopg.OperationalError as error:
+                connection.close()
+                if kept is None:
+                    raise UnavailableError(f"the database can't be reached: {first_line(error)}") from error
+
+    def _types_of(self, cursor: Cursor[Row], table: str) -> dict[str, str]:
+        """The types of a table's columns, asked once."""
+        known = self._column_types.get(table)
+        if known is None:
+            rows = cursor.execute(
+                """SELECT attname::text, format_type(atttypid, NULL) FROM pg_attribute
+                   WHERE attrelid = to_regclass(%b) AND attnum > 0 AND NOT attisdropped""",
+                (table,),
+            ).fetchall()
+            known = self._column_types[table] = dict(rows)
+        return known
+
+    def create_all(self) -> None:
+        """Makes every table at once, for a new database in a test; a real one is made by migrations."""
+        with self.begin() as tx:
+            for statement in ddl():
+                tx.run(statement)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        with self._lock:
+            self._is_closed = True
+            readers, self._readers = self._readers, []
+        for connection in (self._writer, *readers):
+            if connection is not None:
+                connection.close()
+
+
+def connect(url: str) -> Connection[Row]:
+    """A connection that commits what it is told to. Raises `psycopg.OperationalError`."""
+    connection: Connection[Row] = Connection.connect(
+        url,
+        autocommit=True,
+        connect_timeout=CONNECT_SECONDS_MAX,
+        tcp_user_timeout=SILENCE_MS_MAX,
+        keepalives_idle=10,
+        keepalives_interval=5,
+        keepalives_count=3,
+        options=f"{_SESSION} {conninfo_to_dict(url).get('options') or ''}".strip(),
+        application_name="vuka",
+        client_encoding="utf8",
+    )
+    _adapt(connection.adapters)
+    return connection
+
+
+def first_line(error: BaseException) -> str:
+    """What a driver says first: the rest of it is for whoever debugs libpq."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def ddl() -> list[str]:
+    """Every table and index as PostgreSQL makes them."""
+    from sqlalchemy.dialects import postgresql
+    from sqlalchemy.schema import CreateIndex, CreateTable
+
+    from vuka.store.schema import metadata
+
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    statements: list[str] = []
+    for table in metadata.sorted_tables:
+        statements.append(str(CreateTable(table).compile(dialect=dialect)))
+        statements += [
+            str(CreateIndex(index).compile(dialect=dialect))
+            for index in sorted(table.indexes, key=lambda each: str(each.name))
+        ]
+    return statements

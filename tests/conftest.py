@@ -1,0 +1,67 @@
+"""Which stores the suites run on: those below on each, every other test on SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests import stores
+from tests.postgres_server import Server, running_server
+
+ON_EVERY_STORE = frozenset(("api", "engine", "ledger", "switch"))
+"""The directories whose tests run on every store."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--store",
+        choices=(stores.SQLITE, stores.POSTGRESQL, "both"),
+        default="both",
+        help="the stores to run the suites on",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "_store" not in metafunc.fixturenames:
+        return
+    room = metafunc.definition.path.relative_to(Path(__file__).parent).parts[0]
+    chosen = metafunc.config.getoption("--store")
+    kinds = [stores.SQLITE, stores.POSTGRESQL] if chosen == "both" else [chosen]
+    if metafunc.definition.get_closest_marker("store") is not None:
+        kinds = [kind for kind in kinds if kind in metafunc.definition.get_closest_marker("store").args]  # type: ignore[union-attr]
+    elif room not in ON_EVERY_STORE:
+        return
+    metafunc.parametrize("_store", kinds, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """A PostgreSQL server, started for the session. Tests that need it are skipped where none is installed."""
+    try:
+        running = running_server()
+        server = running.__enter__()
+    except LookupError as error:
+        pytest.skip(str(error))
+    yield server
+    running.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def _schemas(postgresql: Server) -> Iterator[stores.Schemas]:
+    schemas = stores.Schemas(postgresql.url)
+    yield schemas
+    schemas.close()
+
+
+@pytest.fixture(autouse=True)
+def _store(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Has `tests.stores` make databases of the store that this run is for."""
+    stores.current.kind = getattr(request, "param", stores.SQLITE)
+    if stores.current.kind == stores.POSTGRESQL:
+        stores.current.schemas = request.getfixturevalue("_schemas")
+    yield
+    if stores.current.schemas is not None:
+        stores.current.schemas.take_back()
+    stores.current.configured.clear()
+    stores.current.kind = stores.SQLITE

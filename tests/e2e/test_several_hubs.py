@@ -1,0 +1,385 @@
+"""Hub processes of life on one PostgreSQL: payments through all of them, killed and replaced under load."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import psycopg
+import pytest
+from tests.postgres_server import Server
+
+from vuka.cli.hub import found
+from vuka.cli.process import free_port
+from vuka.config import Config
+from vuka.config import load as load_config
+from vuka.httpclient import Request, Response, TransportError
+from vuka.ledger.sql import SqlLedger
+from vuka.sim.load import RESEND_SECONDS, Load
+from vuka.store.migrate import open_place
+from vuka.switch.audit import audit
+
+pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("several-hubs")]
+
+CONCURRENCY = 48
+ENDED_BETWEEN = 150
+START_SECONDS_MAX = 30
+
+
+class HubProcess:
+    """A hub process, or several behind one port, with a data directory of its own on a common database."""
+
+    def __init__(self, data: Path, url: str, *, workers: int = 1) -> None:
+        self.data = data
+        self.url = url
+        self.workers = workers
+        self.ports = (free_port(), free_port())
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def participants_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports[0]}"
+
+    @property
+    def operators_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports[1]}"
+
+    @property
+    def log(self) -> str:
+        return (self.data / "hub.log").read_text()
+
+    async def start(self) -> None:
+        """Starts it and waits until it is healthy."""
+        self.data.mkdir(exist_ok=True)
+        with (self.data / "hub.log").open("ab") as log:
+            self.process = subprocess.Popen(  # noqa: ASYNC220 - started in no time
+                [sys.executable, "-m", "vuka", "serve", "--data", str(self.data), "--workers", str(self.workers)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={
+                    **os.environ,
+                    "VUKA_STORE_URL": self.url,
+                    "VUKA_PARTICIPANTS_API_PORT": str(self.ports[0]),
+                    "VUKA_OPERATORS_API_PORT": str(self.ports[1]),
+                    "VUKA_LOG_JSON": "true",
+                },
+            )
+        async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(START_SECONDS_MAX):
+            while True:
+                assert self.process.poll() is None, self.log
+                with contextlib.suppress(httpx.HTTPError):
+                    if (await client.get(f"{self.operators_url}/health")).is_success:
+                        return
+                await asyncio.sleep(0.02)
+
+    def signal(self, number: int) -> None:
+        """Sends it a signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """``kill -9``."""
+        self.signal(signal.SIGKILL)
+        assert self.process is not None
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Asks it to stop, and waits."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(40)
+
+
+class LoadOnAll(Load):
+    """A load that sends each message to any of the hubs, and again to another where one does not take it."""
+
+    def __init__(self, hubs: list[HubProcess], *, participants: int = 4, reserve: bool = True) -> None:
+        self.hubs = hubs
+        self.bases = [each.participants_url for each in hubs]
+        super().__init__(
+            hub_url=self.bases[0], operators_url=hubs[0].operators_url, participants=participants, reserve=reserve
+        )
+        self._turn = 0
+
+    def _base(self) -> str:
+        self._turn += 1
+        return self.bases[self._turn % len(self.bases)]
+
+    def _send(self, method: str, path: str, source: str, destination: str, body: bytes | None) -> None:
+        headers = self._headers_for(method, path, source, destination)
+        request = Request(method, self._base() + path, headers, body)
+        self.client.start(request, self._resending(request))
+
+    def _resending(self, request: Request) -> Callable[[Response | TransportError], None]:
+        usual = super()._resending(request)
+
+        def answered(answer: Response | TransportError) -> None:
+            if isinstance(answer, Response) and answer.status != 503:
+                usual(answer)
+                return
+            self.resent += 1
+            path = "/" + request.url.split("/", 3)[3]
+            again = Request(request.method, self._base() + path, request.headers, request.body)
+            asyncio.get_running_loop().call_later(RESEND_SECONDS, self.client.start, again, self._resending(again))
+
+        return answered
+
+
+@pytest.fixture
+def config(postgresql: Server, tmp_path: Path) -> Config:
+    """A founded hub in a schema of its own."""
+    schema = f"hubs_{secrets.token_hex(4)}"
+    with psycopg.connect(postgresql.url, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {schema}")
+    url = f"{postgresql.url}?options={quote(f'-csearch_path={schema}')}"
+    config = load_config(None, {"VUKA_STORE_URL": url}, data_dir=str(tmp_path / "a"))
+    found(config, "Several", ["USD"])
+    return config
+
+
+@pytest.fixture
+async def hubs(config: Config, tmp_path: Path) -> AsyncIterator[list[HubProcess]]:
+    """Two hubs, each as on a machine of its own."""
+    made = [HubProcess(tmp_path / name, config.store.url) for name in ("a", "b")]
+    for each in made:
+        await each.start()
+    yield made
+    for each in made:
+        each.stop()
+
+
+def agree(config: Config, load: Load) -> None:
+    """Payer, payee and hub: one end for each transfer, and none lost, doubled or still owed."""
+    database = open_place(config.place, read_only=True)
+    try:
+        with database.read() as tx:
+            states = dict(tx.query("SELECT wire_id, state FROM transfer WHERE kind = 'PAYMENT'"))
+            owed = tx.query("SELECT state, COUNT(*) FROM delivery WHERE state <> 'DELIVERED' GROUP BY state")
+            differences = audit(tx, SqlLedger(tx, 0)).differences
+    finally:
+        database.close()
+    assert not load.accepted - states.keys(), "the hub accepted transfers of which it has no record"
+    assert set(states.values()) <= {"COMMITTED"}
+    assert load.payer_told.keys() == states.keys(), "every transfer's payer was told its end"
+    assert load.disagreements() == []
+    assert load.refused == 0
+    assert owed == []
+    assert differences == []
+
+
+async def under_load(load: Load) -> None:
+    await load.start()
+    # What one hub was told the others know a moment later: at once after they have looked.
+    for hub in load.hubs if isinstance(load, LoadOnAll) else []:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            assert (await client.get(f"{hub.operators_url}/participants")).is_success
+    for _ in range(CONCURRENCY):
+        load.prepare()
+
+
+async def ended_further(load: Load, count: int = ENDED_BETWEEN) -> None:
+    async with asyncio.timeout(60):
+        await load.until_ended(len(load.payer_told) + count)
+
+
+async def nothing_owed(config: Config, seconds: float = 20) -> None:
+    """Until every message has been delivered, by whoever is there."""
+    database = open_place(config.place, read_only=True)
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                with database.read() as tx:
+                    if not tx.query("SELECT 1 FROM delivery WHERE state <> 'DELIVERED' LIMIT 1"):
+                        return
+                await asyncio.sleep(0.05)
+    finally:
+        database.close()
+
+
+async def test_one_of_two_hubs_is_killed_under_load_and_the_other_delivers_what_it_owed(
+    config: Config, hubs: list[HubProcess]
+) -> None:
+    load = LoadOnAll(hubs)
+    await under_load(load)
+    await ended_further(load)
+    hubs[0].kill()
+    await ended_further(load)
+    await load.finish()
+    await nothing_owed(config)
+    await load.stop()
+    assert '"took over from another hub process"' in hubs[1].log
+    hubs[1].stop()
+    agree(config, load)
+
+
+async def _restarts_under_load(config: Config, hubs: list[HubProcess], kills: int) -> None:
+    load = LoadOnAll(hubs, reserve=False)
+    await under_load(load)
+    for number in range(kills):
+        await ended_further(load)
+        hubs[number % 2].kill()
+        await hubs[number % 2].start()
+    await load.finish()
+    await nothing_owed(config)
+    await load.stop()
+    for each in hubs:
+        each.stop()
+    agree(config, load)
+
+
+async def test_two_hubs_are_killed_in_turn_under_load_and_started_again(config: Config, hubs: list[HubProcess]) -> None:
+    await _restarts_under_load(config, hubs, 4)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+async def test_forty_kills_of_two_hubs_lose_nothing(config: Config, hubs: list[HubProcess]) -> None:
+    await _restarts_under_load(config, hubs, 40)
+
+
+async def test_a_hub_that_was_frozen_is_taken_over_and_ends_when_it_finds_out(
+    config: Config, hubs: list[HubProcess]
+) -> None:
+    load = LoadOnAll(hubs)
+    await under_load(load)
+    await ended_further(load)
+    hubs[0].signal(signal.SIGSTOP)
+    load.bases = [hubs[1].participants_url]
+    async with asyncio.timeout(60):
+        while '"took over from another hub process"' not in hubs[1].log:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.05)
+    hubs[0].signal(signal.SIGCONT)
+    assert hubs[0].process is not None
+    assert await asyncio.to_thread(hubs[0].process.wait, 60) == 1
+    assert "Another hub process has taken over from this one" in hubs[0].log
+    await ended_further(load)
+    await load.finish()
+    await nothing_owed(config)
+    await load.stop()
+    hubs[1].stop()
+    agree(config, load)
+
+
+@pytest.mark.parametrize("store", ["postgresql", "sqlite"])
+async def test_workers_behind_one_port_are_replaced_under_load_and_nobody_is_refused(
+    request: pytest.FixtureRequest, tmp_path: Path, store: str
+) -> None:
+    if store == "postgresql":
+        config = request.getfixturevalue("config")
+    else:
+        config = load_config(None, {}, data_dir=str(tmp_path / "a"))
+        found(config, "Several", ["USD"])
+    hub = HubProcess(tmp_path / "a", config.store.url, workers=2)
+    await hub.start()
+    load = Load(hub_url=hub.participants_url, operators_url=hub.operators_url, participants=4)
+    await under_load(load)
+    await ended_further(load)
+    refused = asyncio.create_task(_connections_refused(hub, lambda: '"the workers have been replaced"' in hub.log))
+    hub.signal(signal.SIGHUP)
+    async with asyncio.timeout(60):
+        assert await refused == 0
+    await ended_further(load)
+    await load.finish()
+    await nothing_owed(config)
+    await load.stop()
+    hub.stop()
+    agree(config, load)
+
+
+async def _connections_refused(hub: HubProcess, is_over: Callable[[], bool]) -> int:
+    """How many connections were not taken until it was over. Each is a new one."""
+    refused = 0
+    while not is_over():
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", hub.ports[0])
+        except ConnectionRefusedError:
+            refused += 1
+        else:
+            writer.close()
+        await asyncio.sleep(0.01)
+    return refused
+
+
+def _children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+async def test_a_worker_that_is_killed_is_replaced_and_what_it_owed_is_delivered(
+    config: Config, tmp_path: Path
+) -> None:
+    hub = HubProcess(tmp_path / "a", config.store.url, workers=2)
+    await hub.start()
+    load = Load(hub_url=hub.participants_url, operators_url=hub.operators_url, participants=4)
+    await under_load(load)
+    await ended_further(load)
+    assert hub.process is not None
+    children = _children(hub.process.pid)
+    assert len(children) == 2
+    os.kill(children[0], signal.SIGKILL)
+    await ended_further(load)
+    await load.finish()
+    await nothing_owed(config)
+    await load.stop()
+    hub.stop()
+    assert '"a worker has ended"' in hub.log
+    agree(config, load)
+
+
+async def test_when_the_parent_is_killed_its_workers_end_and_another_start_finds_the_directory_free(
+    config: Config, tmp_path: Path
+) -> None:
+    hub = HubProcess(tmp_path / "a", config.store.url, workers=2)
+    await hub.start()
+    hub.kill()
+    async with asyncio.timeout(40):
+        while True:
+            with contextlib.suppress(AssertionError):
+                await hub.start()
+                break
+            await asyncio.sleep(0.2)
+    hub.stop()
+
+
+async def test_a_database_that_goes_away_is_said_by_health_and_found_again(tmp_path: Path) -> None:
+    from tests.postgres_server import running_server
+
+    try:
+        running = running_server()
+        server = running.__enter__()
+    except LookupError as error:
+        pytest.skip(str(error))
+    try:
+        config = load_config(None, {"VUKA_STORE_URL": server.url}, data_dir=str(tmp_path / "a"))
+        found(config, "Away", ["USD"])
+        hub = HubProcess(tmp_path / "a", server.url)
+        await hub.start()
+        load = Load(hub_url=hub.participants_url, operators_url=hub.operators_url, participants=4)
+        await under_load(load)
+        await ended_further(load)
+        server.stop(at_once=True)
+        async with httpx.AsyncClient(trust_env=False) as client:
+            async with asyncio.timeout(20):
+                while (await client.get(f"{hub.operators_url}/health")).is_success:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            server.start()
+            async with asyncio.timeout(30):
+                while not (await client.get(f"{hub.operators_url}/health")).is_success:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+        await ended_further(load)
+        await load.finish()
+        await nothing_owed(config)
+        await load.stop()
+        hub.stop()
+        agree(config, load)
+    finally:
+        running.__exit__(None, None, None)

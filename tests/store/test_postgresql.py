@@ -1,0 +1,289 @@
+"""PostgreSQL alone: a server that goes away, a commit that is not answered, and how statements are translated."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from tests import stores
+from tests.postgres_server import Server, running_server
+
+from vuka.config import Store, load, to_toml
+from vuka.errors import OperatorError
+from vuka.store import CommitUnknownError, UnavailableError
+from vuka.store.migrate import HEAD, current_revision, migrate, open_place
+from vuka.store.postgresql import Database, PostgresTx, _as_many, _placed
+
+INSERT = "INSERT INTO ledger_failed (id) VALUES (?)"
+
+
+@pytest.fixture
+def url(postgresql: Server) -> str:
+    """An empty database."""
+    with psycopg.connect(postgresql.url, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS empty WITH (FORCE)")
+        connection.execute("CREATE DATABASE empty")
+    return postgresql.url_of("empty")
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    database = Database.open(url)
+    database.create_all()
+    yield database
+    database.close()
+
+
+def cut(tx: PostgresTx) -> None:
+    """The server ends the connection of a transaction."""
+    with psycopg.connect(tx._connection.info.dsn, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s)", (tx._connection.info.backend_pid,))
+        while other.execute(
+            "SELECT 1 FROM pg_stat_activity WHERE pid = %s", (tx._connection.info.backend_pid,)
+        ).fetchall():
+            pass
+
+
+def ids(database: Database) -> list[bytes]:
+    with database.read() as tx:
+        return [row[0] for row in tx.query("SELECT id FROM ledger_failed ORDER BY id")]
+
+
+# --- a server that goes away --------------------------------------------------------------------------------------
+
+
+def test_a_transaction_whose_connection_is_lost_is_given_up_as_a_whole(database: Database) -> None:
+    undone: list[int] = []
+    tx = database.start()
+    tx.run(INSERT, (b"1",))
+    tx.on_rollback(lambda: undone.append(1))
+    cut(tx)
+    with pytest.raises(psycopg.OperationalError), tx.savepoint():
+        tx.run(INSERT, (b"2",))
+    assert tx.given_up
+    with pytest.raises(psycopg.OperationalError, match="given up"), tx.savepoint():
+        pass
+    tx.rollback()
+    assert (ids(database), undone) == ([], [1])
+    with database.begin() as again:
+        again.run(INSERT, (b"3",))
+    assert ids(database) == [b"3"]
+
+
+def test_a_commit_that_is_not_answered_is_said_to_be_in_doubt(database: Database) -> None:
+    undone: list[int] = []
+    tx = database.start()
+    tx.run(INSERT, (b"1",))
+    tx.on_rollback(lambda: undone.append(1))
+    cut(tx)
+    with pytest.raises(CommitUnknownError):
+        tx.commit()
+    assert (tx.closed, undone) == (True, [1])
+
+
+def test_a_failed_transaction_is_never_taken_for_committed(database: Database) -> None:
+    tx = database.start()
+    tx.run(INSERT, (b"1",))
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        tx.run(INSERT, (b"1",))
+    with pytest.raises(psycopg.InternalError, match="not committed"):
+        tx.commit()
+    assert ids(database) == []
+
+
+def test_connections_that_a_restart_has_cut_are_replaced_unnoticed(database: Database) -> None:
+    with database.begin() as tx:
+        tx.run(INSERT, (b"1",))
+        cut_write = tx._connection.info.backend_pid
+    with database.read() as tx:
+        cut_read = tx._connection.info.backend_pid
+    with psycopg.connect(database.url, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(pid, 5000) FROM unnest(%s) pid", ([cut_write, cut_read],))
+    with database.begin() as tx:
+        tx.run(INSERT, (b"2",))
+    assert ids(database) == [b"1", b"2"]
+
+
+@pytest.mark.xdist_group("server")
+def test_while_the_server_is_away_whoever_asks_is_refused_at_once_and_it_is_found_again(tmp_path: Path) -> None:
+    try:
+        running = running_server()
+        server = running.__enter__()
+    except LookupError as error:
+        pytest.skip(str(error))
+    try:
+        database = Database.open(server.url)
+        database.create_all()
+        server.stop(at_once=True)
+        for _ in range(20):
+            began = time.monotonic()
+            with pytest.raises(UnavailableError, match="can't be reached"):
+                database.start()
+            with pytest.raises(UnavailableError), database.read():
+                pass
+            assert time.monotonic() - began < 1
+        server.start()
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                assert ids(database) == []
+                break
+            except UnavailableError:
+                assert time.monotonic() < deadline
+        database.close()
+    finally:
+        running.__exit__(None, None, None)
+
+
+def test_a_database_that_is_not_there_is_said_so_without_its_password(postgresql: Server) -> None:
+    url = f"postgresql://vuka:geheim@127.0.0.1:{postgresql.port}/nowhere"
+    with pytest.raises(OperatorError) as raised:
+        open_place(url)
+    assert 'database "nowhere" does not exist' in str(raised.value)
+    assert "geheim" not in str(raised.value)
+
+
+def test_what_is_opened_to_be_read_is_not_written(database: Database) -> None:
+    reading = Database.open(database.url, read_only=True)
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        reading.start()
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), reading.read() as tx:
+        tx.run(INSERT, (b"1",))
+    reading.close()
+
+
+# --- migrations ---------------------------------------------------------------------------------------------------
+
+
+def test_migrations_make_exactly_the_tables_that_the_code_declares(url: str) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from vuka.store.migrate import _alembic
+    from vuka.store.schema import metadata
+
+    assert current_revision(url) is None
+    assert migrate(url) is None
+    engine = _alembic(url).attributes["engine"]
+    with engine.connect() as connection:
+        found = compare_metadata(MigrationContext.configure(connection), metadata)
+    # What a column is for is told to readers of the schema, not to databases that have it already.
+    changes = [each for each in found if not (isinstance(each, list) and each[0][0] == "modify_comment")]
+    assert changes == []
+    engine.dispose()
+    assert migrate(url) == HEAD == current_revision(url)
+
+
+def test_a_database_made_for_a_test_is_the_one_that_migrations_make(url: str) -> None:
+    columns = """SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns
+                 WHERE table_schema = current_schema() AND table_name <> 'alembic_version' ORDER BY 1, 2"""
+    indexes = r"""SELECT indexname::text, regexp_replace(indexdef, 'ON \w+\.', 'ON ') FROM pg_indexes
+                 WHERE schemaname = current_schema() AND tablename <> 'alembic_version' ORDER BY 1"""
+
+    def declared(database: Database) -> tuple[object, object]:
+        with database.read() as tx:
+            return tx.query(columns), tx.query(indexes)
+
+    migrate(url)
+    migrated = Database.open(url)
+    found = declared(migrated)
+    with migrated.begin() as tx:
+        tx.run("DROP SCHEMA public CASCADE")
+        tx.run("CREATE SCHEMA public")
+    migrated.create_all()
+    assert declared(migrated) == found
+    migrated.close()
+
+
+def test_a_database_of_a_newer_program_or_of_something_else_is_refused(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE t (a INTEGER)")
+        with pytest.raises(OperatorError, match="not one of a hub"):
+            migrate(url)
+        connection.execute("DROP TABLE t")
+        migrate(url)
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(OperatorError, match="newer than this program"):
+        migrate(url)
+
+
+def test_a_database_in_another_encoding_is_refused(url: str, postgresql: Server) -> None:
+    with psycopg.connect(postgresql.url, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS latin")
+        connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
+    with pytest.raises(OperatorError, match="LATIN1; a hub needs a database in UTF8"):
+        migrate(postgresql.url_of("latin"))
+
+
+# --- the configuration --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("postgresql://vuka:s3cret@db/hub", "postgresql://vuka@db/hub"),
+        ("postgresql://vuka@db/hub?password=s3cret&sslmode=require", "postgresql://vuka@db/hub?sslmode=require"),
+        ("postgres://db/hub?sslmode=require&password=s3cret", "postgres://db/hub?sslmode=require"),
+        ("postgresql:///hub", "postgresql:///hub"),
+    ],
+)
+def test_a_password_in_the_url_is_neither_shown_nor_written(given: str, shown: str) -> None:
+    config = load(None, {"VUKA_STORE_URL": given})
+    assert config.place == given
+    assert config.place_shown == shown
+    assert "s3cret" not in to_toml(config)
+    assert Store(url=given).url_shown == shown
+
+
+def test_a_url_of_something_else_is_refused() -> None:
+    with pytest.raises(OperatorError, match="store"):
+        load(None, {"VUKA_STORE_URL": "mysql://db/hub"})
+
+
+# --- statements ---------------------------------------------------------------------------------------------------
+
+
+def test_placeholders_and_percent_signs_are_told_apart_from_text() -> None:
+    assert _placed("SELECT '?%' , a % 2 FROM t WHERE b = ?") == "SELECT '?%%' , a %% 2 FROM t WHERE b = %b"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO t (a, b) VALUES (?, ? + 1)",
+        "INSERT INTO t (a) VALUES (?) ON CONFLICT (a) DO UPDATE SET a = 1",
+        "UPDATE t SET a = a + ? WHERE b = ?",
+        "UPDATE t SET a = ? WHERE b = ? OR c = ?",
+        "UPDATE t SET a = ? WHERE b > ?",
+        "UPDATE t SET a = ?",
+        "DELETE FROM t WHERE a = (SELECT 1) AND b = ?",
+        "DELETE FROM t WHERE a = '?' AND b = ?",
+    ],
+)
+def test_what_may_mean_something_else_over_arrays_is_run_row_by_row(sql: str) -> None:
+    assert _as_many(sql) is None
+
+
+def test_the_statements_of_the_hot_path_run_over_arrays() -> None:
+    from vuka.engine import outbox
+    from vuka.ledger import sql
+    from vuka.switch import records
+
+    for statement in (
+        outbox._INSERT_MESSAGE,
+        f"{outbox._INSERT_MESSAGE} ON CONFLICT (message_id) DO NOTHING",
+        outbox._INSERT_DELIVERY,
+        records._INSERT,
+        records._INSERT_CHANGE,
+        records._UPDATE,
+        sql._UPDATE_ACCOUNT,
+        sql._INSERT_BALANCE,
+    ):
+        assert _as_many(statement) is not None, statement
+
+
+def test_every_store_of_the_tests_is_of_the_head() -> None:
+    assert stores.HEAD == HEAD

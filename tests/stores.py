@@ -1,0 +1,162 @@
+"""The stores that the suites run on: SQLite, and PostgreSQL on a server that the session starts.
+
+A test of one of the suites named in `tests/conftest.py` runs once for each; what it opens through this module is of
+the store that its run is for. On PostgreSQL every database is a schema that is emptied and used again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+import psycopg
+
+from vuka.cli.hub import found as found_on_disk
+from vuka.cli.hub import writing
+from vuka.config import Config, Store
+from vuka.store import Database
+from vuka.store import postgresql as on_postgresql
+from vuka.store import sqlite as on_sqlite
+from vuka.store.migrate import HEAD
+from vuka.switch import scheme
+
+SQLITE, POSTGRESQL = "sqlite", "postgresql"
+
+
+class Schemas:
+    """Schemas of a PostgreSQL server with every table, handed out empty."""
+
+    def __init__(self, server_url: str) -> None:
+        self._server_url = server_url
+        self._made = 0
+        self._free: list[str] = []
+        self._lent: list[str] = []
+        self._open: dict[str, list[Reused]] = {}
+        self._emptying: dict[str, psycopg.Connection[tuple[object, ...]]] = {}
+
+    def lend(self) -> str:
+        """The URL of an empty one, until `take_back`."""
+        url = self._free.pop() if self._free else self._make()
+        self._lent.append(url)
+        return url
+
+    def open(self) -> Reused:
+        """An empty one, opened; closing it keeps its connections for the next that is opened."""
+        url = self.lend()
+        kept = self._open.get(url)
+        database = kept.pop() if kept else Reused(url)
+        database.kept = self._open.setdefault(url, [])
+        return database
+
+    def take_back(self) -> None:
+        """All that was lent, emptied."""
+        for url in self._lent:
+            self._emptying[url].execute("SELECT make_empty()")
+            self._free.append(url)
+        self._lent.clear()
+
+    def close(self) -> None:
+        """Closes what was kept open."""
+        for connection in self._emptying.values():
+            connection.close()
+        for kept in self._open.values():
+            for database in kept:
+                on_postgresql.Database.close(database)
+
+    def _make(self) -> str:
+        self._made += 1
+        name = f"s{self._made}"
+        url = f"{self._server_url}?options={quote(f'-csearch_path={name}')}"
+        with psycopg.connect(url) as connection:
+            connection.execute(
+                "; ".join(
+                    (
+                        f"CREATE SCHEMA {name}",
+                        *on_postgresql.ddl(),
+                        "CREATE TABLE alembic_version (version_num TEXT)",
+                        f"INSERT INTO alembic_version VALUES ('{HEAD}')",
+                        _make_empty(),
+                    )
+                )
+            )
+        self._emptying[url] = psycopg.connect(url, autocommit=True)
+        return url
+
+
+class Reused(on_postgresql.Database):
+    """A database whose connections outlive its use in one test."""
+
+    kept: list[Reused]
+
+    def create_all(self) -> None:
+        """It has its tables."""
+
+    def close(self) -> None:
+        self.kept.append(self)
+
+
+def _make_empty() -> str:
+    """A function of the schema: a server keeps its plans, and most tables are empty anyway."""
+    from vuka.store.schema import metadata
+
+    statements: list[str] = []
+    for table in reversed(metadata.sorted_tables):
+        statements.append(f"IF EXISTS (SELECT 1 FROM {table.name}) THEN DELETE FROM {table.name}; END IF;")
+        statements += [
+            f"PERFORM setval('{table.name}_{column.name}_seq', 1, false);"
+            for column in table.columns
+            if column is table.autoincrement_column
+        ]
+    return f"CREATE FUNCTION make_empty() RETURNS void LANGUAGE plpgsql AS $$ BEGIN {' '.join(statements)} END $$"
+
+
+class Stores:
+    """Which store the test that runs now is for."""
+
+    def __init__(self) -> None:
+        self.kind = SQLITE
+        self.schemas: Schemas | None = None
+        self.configured: dict[str, str] = {}
+
+
+current = Stores()
+
+
+def _schemas() -> Schemas:
+    assert current.schemas is not None
+    return current.schemas
+
+
+def fresh() -> Database:
+    """A new database with every table: in memory, or a schema of its own."""
+    if current.kind == POSTGRESQL:
+        return _schemas().open()
+    database = on_sqlite.Database.open(None)
+    database.create_all()
+    return database
+
+
+def transaction_class() -> type[on_sqlite.SqliteTx | on_postgresql.PostgresTx]:
+    """What a test makes fail."""
+    return on_postgresql.PostgresTx if current.kind == POSTGRESQL else on_sqlite.SqliteTx
+
+
+def configured(config: Config) -> Config:
+    """The configuration of a hub that is yet to be founded, with its records in the store of this test."""
+    if current.kind == SQLITE:
+        return config
+    known = current.configured.get(config.data_dir)
+    url = current.configured[config.data_dir] = known or _schemas().lend()
+    return msgspec.structs.replace(config, store=Store(url=url))
+
+
+def found(config: Config, name: str, currencies: Sequence[str]) -> None:
+    """Makes a new hub. A schema has its tables already: that migrations make them too is a test of its own."""
+    if not config.store.url:
+        found_on_disk(config, name, list(currencies))
+        return
+    Path(config.data_dir).mkdir(parents=True)
+    with writing(config) as work:
+        scheme.found(work, name, currencies)
