@@ -2,7 +2,7 @@
 # python3.11 is enough. PYTHON=… chooses another interpreter (3.11 or later); ARGS=… is passed on.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint soak bench docs pins clean runtime bench-setup dev
+.PHONY: help demo test stores lint soak bench docs pins clean runtime bench-setup dev
 
 BIN := .venv/bin
 ARGS ?=
@@ -17,6 +17,9 @@ demo: runtime ## Start a hub with simulated participants and make payments throu
 
 test: lint ## All that must hold: `make lint`, then every test but the soak
 	$(PYTEST) -m "not soak" $(ARGS)
+
+stores: dev ## The suites of the rules, the ledger, the engine and the operators' API on SQLite and on PostgreSQL: twenty minutes
+	$(PYTEST) -m "not soak" --store both tests/switch tests/ledger tests/engine tests/api tests/store $(ARGS)
 
 lint: dev ## Style, formatting, types, import rules, and that the docs build
 	$(BIN)/ruff check .

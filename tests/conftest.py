@@ -1,4 +1,5 @@
-"""Which stores the suites run on: those below on each, every other test on SQLite."""
+"""Which stores the suites run on: with ``--store both`` those below on each; every other test, and they too unless
+asked otherwise, on SQLite. What is for one store only always runs on it."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--store",
         choices=(stores.SQLITE, stores.POSTGRESQL, "both"),
-        default="both",
-        help="the stores to run the suites on",
+        default=stores.SQLITE,
+        help="the stores to run the suites on; what is for one store only always runs on it",
     )
 
 
@@ -28,8 +29,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     room = metafunc.definition.path.relative_to(Path(__file__).parent).parts[0]
     chosen = metafunc.config.getoption("--store")
     kinds = [stores.SQLITE, stores.POSTGRESQL] if chosen == "both" else [chosen]
-    if metafunc.definition.get_closest_marker("store") is not None:
-        kinds = [kind for kind in kinds if kind in metafunc.definition.get_closest_marker("store").args]  # type: ignore[union-attr]
+    marker = metafunc.definition.get_closest_marker("store")
+    if marker is not None:
+        # The contract of the stores is for all of them, whatever else runs on one.
+        kinds = (
+            list(marker.args)
+            if room == "store"
+            else [each for each in kinds if each in marker.args] or list(marker.args)
+        )
     elif room not in ON_EVERY_STORE:
         return
     metafunc.parametrize("_store", kinds, indirect=True)

@@ -122,6 +122,7 @@ def steps(scheme: Settling, command: Command) -> int:
     return taken
 
 
+@pytest.mark.store("sqlite")
 def test_closing_a_window_costs_by_the_pairs_in_it_and_not_by_its_transfers(scheme: Settling) -> None:
     scheme.pay(A, B, "1 USD")
     scheme.close()
@@ -591,6 +592,7 @@ def test_a_payee_that_has_spent_it_meanwhile_settles_all_the_same(instant: Settl
     assert (instant.positions(A, B, C), instant.liquidity(A, B, C)) == (("0",) * 3, ("-4200", "-1000", "-3800"))
 
 
+@pytest.mark.store("sqlite")
 def test_looking_for_what_can_be_settled_late_costs_by_what_is_left_and_not_by_all_transfers(
     instant: Settling,
 ) -> None:
