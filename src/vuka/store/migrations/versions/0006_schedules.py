@@ -31,6 +31,10 @@ def upgrade() -> None:
         )
         batch_op.add_column(sa.Column("changed_ms", _INT64, nullable=False, server_default="0"))
         batch_op.add_column(sa.Column("changed_by", sa.Text(), nullable=False, server_default=""))
+    # The defaults were for the rows of before.
+    with op.batch_alter_table("settlement_schedule", schema=None) as batch_op:
+        for column in ("planned_ms", "changed_ms", "changed_by"):
+            batch_op.alter_column(column, server_default=None)
     op.create_index(
         "ix_window_content_unsettled",
         "window_content",
