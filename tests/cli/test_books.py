@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 from tests.cli.conftest import refused, vuka
-from tests.cli.test_settlement import settled_hub
+from tests.cli.test_settlement import OnDisk, settled_hub
+from tests.switch.settling import Settling
+
+from vuka.config import load
+from vuka.switch.account_types import AddLedgerAccountType
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +56,18 @@ def test_a_statement_ends_with_its_closing_balance(data: Path) -> None:
 
 def test_a_day_before_everything_shows_nothing(data: Path) -> None:
     assert json.loads(said("ledger", "--data", str(data), "--to", "2000-01-01", "--format", "json")) == []
+
+
+def test_a_type_of_the_scheme_s_own_is_found_as_it_is_written(tmp_path: Path) -> None:
+    settled_hub(tmp_path)
+    bench = OnDisk()
+    bench.open_database(load(None, {}, data_dir=str(tmp_path)).database_path)
+    bench.accept(AddLedgerAccountType(name="Tolls", description="Tolls", is_active=True, is_settleable=True))
+    Settling(bench).add_fee_model(name="TOLLS", ledger_account_type="Tolls")
+    bench.close()
+    asked = ("--data", str(tmp_path), "--participant", "alpha", "--account-type", "Tolls", "--format", "json")
+    assert [row["balance"] for row in json.loads(said("statement", *asked))] == ["0", "0"]
+    assert json.loads(said("ledger", *asked)) == []
 
 
 @pytest.mark.parametrize(

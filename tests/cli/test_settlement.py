@@ -18,7 +18,7 @@ from vuka.store.sqlite import Database
 CREATE = ("settlement", "create", "--model", "DEFAULTDEFERREDNET", "--window", "1")
 
 
-class _OnDisk(SchemeBench):
+class OnDisk(SchemeBench):
     """The bench over a hub's own database."""
 
     def open_database(self, path: Path) -> None:
@@ -31,7 +31,7 @@ def settled_hub(path: Path, *rules: object) -> None:
     """Makes a hub there in which alpha has paid bravo 12.5 USD, charged by ``rules`` if there are any."""
     config = load(None, {}, data_dir=str(path))
     found(config, "Settled", ["USD"])
-    bench = _OnDisk()
+    bench = OnDisk()
     bench.open_database(config.database_path)
     for name in ("alpha", "bravo"):
         bench.onboard(name, "USD", cap="1000", funds="2000")

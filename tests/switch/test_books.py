@@ -77,6 +77,20 @@ def test_a_trial_balance_of_the_past_leaves_out_what_came_later(scheme: Settling
     assert trial_balance(scheme.hub, scheme.hub.now_ms) == trial_balance(scheme.hub)
 
 
+def test_times_that_the_ledger_has_no_number_for_are_before_or_after_everything(scheme: Settling) -> None:
+    scheme.pay(A, B, "10 USD")
+    ages_ago, never = -2_000_000_000_000, 253_402_300_799_999
+
+    def journal(**period: int) -> list[books.Transfer]:
+        return scheme.hub.read(lambda _tx, ledger, _directory: list(books.transfers(ledger, **period)))
+
+    assert journal(from_ms=ages_ago, until_ms=never) == journal() != []
+    assert journal(until_ms=ages_ago) == journal(from_ms=never) == []
+    assert trial_balance(scheme.hub, never) == trial_balance(scheme.hub)
+    assert statement(scheme.hub, A, "POSITION", from_ms=ages_ago, until_ms=never).closing == 100_000
+    assert statement(scheme.hub, A, "POSITION", until_ms=ages_ago).closing == 0
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_after_a_busy_life_every_statement_ends_with_the_figure_of_the_api(seed: int) -> None:
     machine = walk(seed, 120)

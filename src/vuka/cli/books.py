@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
@@ -106,7 +106,7 @@ def ledger_(
             fail(f"There is no participant {participant}. See: vuka participant list")
         names = books.Names(directory)
         types = sorted({account.type for _, account in names})
-        kind = account_type.upper() if account_type is not None else None
+        kind = _kind(account_type, types) if account_type is not None else None
         if kind is not None and kind not in types:
             fail(f"There are no {kind} accounts. There are: {', '.join(types)}.")
 
@@ -146,13 +146,13 @@ def statement(
     """
     wanted, from_ms, until_ms = _currency(currency), _moment(from_, "--from"), _until(to, "--to")
     _check_order(from_ms, until_ms)
-    kind = account_type.upper()
     rows: list[Sequence[str]] = []
     with reading(read_config(data)) as (tx, ledger):
         directory = read_directory(tx)
         owner = directory.get(participant)
         if owner is None:
             fail(f"There is no participant {participant}. See: vuka participant list")
+        kind = _kind(account_type, {each for _, each in owner.accounts})
         accounts = [
             each
             for (code, each_kind), each in sorted(owner.accounts.items())
@@ -201,6 +201,11 @@ def _print(form: Format, title: str, columns: Sequence[str], rows: Iterable[Sequ
     print_table(title, columns, itertools.islice(shown, _TABLE_ROWS_MAX))
     if next(shown, None) is not None:
         errors.print(f"Only the first {_TABLE_ROWS_MAX} rows: --format csv prints all.", highlight=False)
+
+
+def _kind(text: str, types: Collection[str]) -> str:
+    """A ledger account type: as it is written, for the scheme's own may have small letters, else in capitals."""
+    return text if text in types else text.upper()
 
 
 def _currency(text: str | None) -> str | None:

@@ -14,7 +14,15 @@ import msgspec
 
 from vuka.ids import format_uuid
 from vuka.ledger import chart
-from vuka.ledger.model import BATCH_MAX, AccountFilter, Ledger, QueryFilter, Transfer, TransferFlags
+from vuka.ledger.model import (
+    BATCH_MAX,
+    TIMESTAMP_MAX,
+    AccountFilter,
+    Ledger,
+    QueryFilter,
+    Transfer,
+    TransferFlags,
+)
 from vuka.switch.directory import HUB_MULTILATERAL_SETTLEMENT, POSITION, Account, Directory
 
 NS_PER_MS: Final = 1_000_000
@@ -159,14 +167,19 @@ def _play(ledger: Ledger, balances: dict[int, Balance], transfer: Transfer) -> N
 
 def transfers(ledger: Ledger, *, from_ms: int | None = None, until_ms: int | None = None) -> Iterator[Transfer]:
     """The ledger's transfers in order, a page at a time; both ends inclusive."""
-    after = 0 if from_ms is None else from_ms * NS_PER_MS - 1
-    until = 0 if until_ms is None else (until_ms + 1) * NS_PER_MS - 1
+    after = 0 if from_ms is None else max(from_ms * NS_PER_MS - 1, 0)
+    until = _end_of(until_ms)
     while True:
         page = ledger.query_transfers(QueryFilter(timestamp_min=after + 1, timestamp_max=until))
         yield from page
         if len(page) < BATCH_MAX:
             return
         after = page[-1].timestamp
+
+
+def _end_of(until_ms: int | None) -> int:
+    """The last nanosecond of a millisecond, as the ledger's filters take it: they know none beyond their own years."""
+    return 0 if until_ms is None else min((until_ms + 1) * NS_PER_MS - 1, TIMESTAMP_MAX)
 
 
 def entry(names: Names, transfer: Transfer) -> Entry:
@@ -243,8 +256,7 @@ def statement(
 
 
 def _of_account(ledger: Ledger, account_id: int, until_ms: int | None) -> Iterator[Transfer]:
-    after = 0
-    until = 0 if until_ms is None else (until_ms + 1) * NS_PER_MS - 1
+    after, until = 0, _end_of(until_ms)
     while True:
         asked = AccountFilter(account_id=account_id, timestamp_min=after + 1, timestamp_max=until)
         page = ledger.get_account_transfers(asked)
