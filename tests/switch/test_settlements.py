@@ -12,6 +12,7 @@ from tests.switch.wire import fulfil, prepare
 from vuka.config import Scheme
 from vuka.ids import FspId
 from vuka.money import Currency
+from vuka.switch import settlement_views
 from vuka.switch.gross_settlement import SettleGross
 from vuka.switch.participants import AdjustLimit
 from vuka.switch.settlement_models import SetSettlementModelActive
@@ -212,6 +213,31 @@ def test_finalising_again_changes_nothing(scheme: Settling) -> None:
     scheme.finalise(settlement)
     scheme.finalise(settlement)
     assert scheme.positions(A, B, C) == ("0", "0", "0")
+
+
+@pytest.mark.parametrize("end", [FinaliseSettlement, AbortSettlement])
+def test_an_end_without_a_reference_keeps_those_that_accounts_have(
+    scheme: Settling, end: type[FinaliseSettlement] | type[AbortSettlement]
+) -> None:
+    pay_round(scheme)
+    settlement = scheme.create(scheme.close())
+    accounts = {each.account_id: each for each in views_of(scheme, settlement).accounts}
+    updates = tuple(
+        ParticipantUpdate(
+            each.participant_id, (AccountUpdate(each.account_id, RECORDED, "sent", f"bank-{each.account_id}"),)
+        )
+        for each in accounts.values()
+    )
+    scheme.hub.accept(UpdateSettlement(settlement_id=settlement, participants=updates))
+    scheme.hub.accept(end(settlement_id=settlement, reason="over"))
+    found = {each.account_id: each.external_reference for each in views_of(scheme, settlement).accounts}
+    assert found == {account_id: f"bank-{account_id}" for account_id in accounts}
+
+
+def views_of(scheme: Settling, settlement_id: int) -> settlement_views.Settlement:
+    found = scheme.hub.read(lambda tx, _ledger, _directory: settlement_views.settlement(tx, settlement_id))
+    assert found is not None
+    return found
 
 
 def test_a_model_without_position_reset_leaves_the_positions(bench: SchemeBench) -> None:

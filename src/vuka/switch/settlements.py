@@ -460,7 +460,8 @@ def _abort(work: Work, command: AbortSettlement) -> Outcome:
         if settlement.model.auto_position_reset:
             _give_back(work, settlement, reserved)
         for entry in settlement.entries.values():
-            _write_entry(work, settlement, entry, ABORTED, command.reason, command.external_reference, command.by)
+            reference = command.external_reference or entry.external_reference
+            _write_entry(work, settlement, entry, ABORTED, command.reason, reference, command.by)
         window_ids = [
             window_id
             for (window_id,) in work.tx.query(
@@ -531,7 +532,9 @@ def _lead_to_end(
         wanted = _NEXT[settlement.state]
         behind = [entry for entry in settlement.entries.values() if entry.state != wanted]
         for entry in behind:
-            _write_entry(work, settlement, entry, wanted, reason, references.get(entry.account.account_id), by)
+            # A reference that an account has already stays where there is no other.
+            reference = references.get(entry.account.account_id) or entry.external_reference
+            _write_entry(work, settlement, entry, wanted, reason, reference, by)
         _advance(work, settlement, behind, by)
 
 
