@@ -573,6 +573,43 @@ def test_an_immediate_window_is_settled_when_it_closes(instant: Settling) -> Non
     assert instant.window_state(instant.close()) == SETTLED
 
 
+def test_content_waits_for_the_payments_of_its_own_currency_only(instant: Settling) -> None:
+    instant.add_model("EUROS", "IMMEDIATE", "GROSS", "BILATERAL", currency=Currency("EUR"))
+    for name in (A, B):
+        instant.hub.onboard(name, "EUR", cap="100", funds="100")
+
+    def states(window_id: int) -> list[tuple[str, str]]:
+        return instant.hub.read(
+            lambda tx, _ledger, _directory: tx.query(
+                "SELECT currency, state FROM window_content WHERE settlement_window_id = ? ORDER BY currency",
+                (window_id,),
+            )
+        )
+
+    for currency in ("USD", "EUR"):
+        unpaid(instant, A, currency)
+    first = instant.close()
+    assert states(first) == [("EUR", "CLOSED"), ("USD", "CLOSED")]
+    instant.hub.accept(instant.hub.funds_in(A, "100 EUR"))
+    instant.retry_gross()
+    assert (states(first), instant.window_state(first)) == ([("EUR", SETTLED), ("USD", "CLOSED")], "CLOSED")
+    instant.pay(A, B, "1 EUR")
+    unpaid(instant, C, "USD")
+    second = instant.close()
+    assert (states(second), instant.window_state(second)) == ([("EUR", SETTLED), ("USD", "CLOSED")], "CLOSED")
+
+
+def unpaid(scheme: Settling, payer: str, currency: str) -> None:
+    """A payment of 10 to B, whose payer takes all of its liquidity out before it is fulfilled."""
+    hub = scheme.hub
+    request = prepare(hub, f"10 {currency}", payer=payer, payee=B)
+    hub.accept(request)
+    out = hub.funds_out(payer, f"{scheme.liquidity(payer, currency=currency)[0].removeprefix('-')} {currency}")
+    hub.accept(out)
+    hub.accept(hub.commit_out(out))
+    hub.accept(fulfil(hub, request))
+
+
 def test_payments_of_one_batch_settle_in_order(instant: Settling) -> None:
     requests = [prepare(instant.hub, "600 USD", payer=payer, payee=payee) for payer, payee in ((A, B), (B, C), (C, A))]
     instant.hub.run_many(requests)

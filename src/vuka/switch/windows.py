@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from vuka.errors import ErrorCode, FspiopError
+from vuka.store import Tx
 from vuka.switch.obligations import window_kinds
 from vuka.switch.work import Command, Outcome, Work
 
@@ -64,7 +65,7 @@ def close_one(work: Work, command: CloseWindow) -> Outcome:
     kinds = window_kinds(work.tx, command.window_id)
     if not kinds:
         return _refused(f"Window {command.window_id} is empty")
-    has_unsettled = _has_unsettled_payments(work, command.window_id)
+    unsettled = unsettled_currencies(work.tx, command.window_id)
     work.tx.run_many(
         """INSERT INTO window_content (settlement_window_id, ledger_account_type, currency, is_immediate, state,
                                        created_ms, changed_ms)
@@ -75,7 +76,7 @@ def close_one(work: Work, command: CloseWindow) -> Outcome:
                 account_type,
                 currency,
                 int(is_immediate),
-                SETTLED if is_immediate and not has_unsettled else CLOSED,
+                SETTLED if is_immediate and currency not in unsettled else CLOSED,
                 work.now_ms,
                 work.now_ms,
             )
@@ -84,7 +85,7 @@ def close_one(work: Work, command: CloseWindow) -> Outcome:
     )
     only_immediate = all(is_immediate for _, _, is_immediate in kinds)
     change_window(work, command.window_id, CLOSED, command.reason, command.by)
-    if only_immediate and not has_unsettled:
+    if only_immediate and not unsettled:
         change_window(work, command.window_id, SETTLED, _REASONS[SETTLED], command.by)
     ((window_id,),) = work.tx.query(
         """INSERT INTO settlement_window (state, reason, created_ms, changed_ms) VALUES (?, ?, ?, ?)
@@ -155,28 +156,36 @@ def state_of(contents: Collection[str]) -> str:
 
 def settle_immediate_content(work: Work, window_ids: Sequence[int]) -> None:
     """After late settlements of single payments: content none of which is left unsettled is SETTLED."""
-    settled: list[int] = []
+    contents: list[tuple[int, int]] = []
     for window_id in sorted(set(window_ids)):
-        if _has_unsettled_payments(work, window_id):
-            continue
-        if work.tx.run(
-            """UPDATE window_content SET state = ?, changed_ms = ?
-               WHERE settlement_window_id = ? AND is_immediate = 1 AND state = ?""",
-            (SETTLED, work.now_ms, window_id, CLOSED),
-        ):
-            settled.append(window_id)
-    follow_contents(work, settled, "Hub")
+        unsettled = unsettled_currencies(work.tx, window_id)
+        contents += (
+            (content_id, window_id)
+            for content_id, currency in work.tx.query(
+                """SELECT window_content_id, currency FROM window_content
+                   WHERE settlement_window_id = ? AND is_immediate = 1 AND state = ?""",
+                (window_id, CLOSED),
+            )
+            if currency not in unsettled
+        )
+    work.tx.run_many(
+        "UPDATE window_content SET state = ?, changed_ms = ? WHERE window_content_id = ?",
+        [(SETTLED, work.now_ms, content_id) for content_id, _ in contents],
+    )
+    follow_contents(work, {window_id for _, window_id in contents}, "Hub")
 
 
-def _has_unsettled_payments(work: Work, window_id: int) -> bool:
+def unsettled_currencies(tx: Tx, window_id: int) -> set[str]:
+    """In which currencies payments of a window still wait for their payers' liquidity."""
     # CROSS JOIN keeps SQLite from looking through all transfers for the few that are left.
-    return bool(
-        work.tx.query(
-            """SELECT 1 FROM gross_unsettled g CROSS JOIN transfer t
-               WHERE t.transfer_seq = g.transfer_seq AND t.settlement_window_id = ? LIMIT 1""",
+    return {
+        currency
+        for (currency,) in tx.query(
+            """SELECT DISTINCT t.currency FROM gross_unsettled g CROSS JOIN transfer t
+               WHERE t.transfer_seq = g.transfer_seq AND t.settlement_window_id = ?""",
             (window_id,),
         )
-    )
+    }
 
 
 def _refused(detail: str) -> Outcome:
