@@ -683,6 +683,28 @@ def test_a_change_of_model_holds_from_the_next_commit(scheme: Settling) -> None:
 # --- models that come later -----------------------------------------------------------------------------------------
 
 
+def test_positions_are_covered_by_liquidity_whatever_account_their_model_settles_on(scheme: Settling) -> None:
+    fields = {"currency": Currency("EUR"), "settlement_account_type": "INTERCHANGE_FEE_SETTLEMENT"}
+    scheme.add_model("EUROS", "DEFERRED", "NET", "MULTILATERAL", **fields)
+    for name in (A, B):
+        scheme.hub.onboard(name, "EUR", cap="100", funds="50")
+    scheme.pay(A, B, "10 EUR")
+    beyond = prepare(scheme.hub, "40.0001 EUR", payer=A, payee=B)
+    scheme.hub.accept(beyond)
+    assert scheme.hub.transfer(beyond.transfer_id).error_code == "4001"
+    scheme.walk(scheme.create(scheme.close(), model="EUROS"))
+    assert scheme.positions(A, B, currency="EUR") == ("0", "0")
+
+
+def test_what_windows_held_before_an_immediate_model_came_the_default_settles(scheme: Settling) -> None:
+    scheme.pay(A, B, "10 USD")
+    scheme.add_model("INSTANT", "IMMEDIATE", "GROSS", "BILATERAL")
+    window = scheme.close()
+    scheme.walk(scheme.create(window))
+    scheme.pay(A, B, "5 USD")
+    assert (scheme.positions(A, B), scheme.window_state(window)) == (("0", "0"), SETTLED)
+
+
 def test_a_model_that_comes_later_opens_accounts_for_those_that_are_there(scheme: Settling) -> None:
     fees = {"ledger_account_type": "INTERCHANGE_FEE", "settlement_account_type": "INTERCHANGE_FEE_SETTLEMENT"}
     scheme.add_model("FEES", "DEFERRED", "NET", "MULTILATERAL", **fees)

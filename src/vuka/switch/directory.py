@@ -173,7 +173,8 @@ class Directory(msgspec.Struct, frozen=True):
         if model.currency is not None:
             return model.currency == currency
         in_force = self.model_for(model.ledger_account_type, currency)
-        return in_force is None or in_force.currency is None
+        # An immediate one settles no windows: what they held before it came is left to the default.
+        return in_force is None or in_force.currency is None or in_force.is_immediate
 
     def get(self, name: str | None) -> Participant | None:
         """The participant of exactly that name."""

@@ -27,6 +27,7 @@ from vuka.switch.directory import (
     HUB_RECONCILIATION,
     INTERNAL_ACCOUNT_TYPES,
     POSITION,
+    SETTLEMENT,
     Account,
 )
 from vuka.switch.headroom import SHARE_WHOLE, LedgerRefusedError, rebalance
@@ -247,7 +248,8 @@ def _account_types(work: Work, currency: str) -> list[str]:
             continue
         types += (each for each in (ledger_account_type, settlement_account_type) if each not in types)
     if POSITION in types:
-        types.append(HEADROOM)
+        # Whatever account a model names to settle on: what a position may use is covered by liquidity.
+        types += (each for each in (SETTLEMENT, HEADROOM) if each not in types)
     return types
 
 
