@@ -575,3 +575,54 @@ def test_a_balance_of_fees_that_was_changed_is_reported(charging: ChargingScheme
         "-1.2",
         "-1.1999",
     )
+
+
+# --- settlements --------------------------------------------------------------------------------------------------
+
+ONE_SETTLEMENT = "content is settled by the one settlement that has it"
+CONTENT_STATE = "content is as far as what settles it"
+
+
+@pytest.fixture
+def settled(busy: BusyScheme) -> BusyScheme:
+    """A busy scheme whose first window was settled, after a settlement of it was aborted; another is being settled."""
+    scheme = Settling(busy.hub)
+    window = scheme.close()
+    scheme.abort(scheme.create(window))
+    scheme.finalise(scheme.create(window))
+    scheme.pay(PAYER, PAYEE, "10 USD")
+    scheme.create(scheme.close())
+    return busy
+
+
+def test_a_scheme_that_settles_passes(settled: BusyScheme) -> None:
+    assert settled.found() == {}
+
+
+def test_content_that_was_set_free_after_it_was_settled_is_reported(settled: BusyScheme) -> None:
+    """It could be settled twice."""
+    settled.tamper(
+        """UPDATE window_content SET state = 'CLOSED', settlement_id = NULL
+           WHERE settlement_window_id = 1 AND currency = 'USD'"""
+    )
+    settled.tamper("UPDATE settlement_window SET state = 'CLOSED' WHERE settlement_window_id = 1")
+    found = settled.found()
+    assert [(each.expected, each.found) for each in found[ONE_SETTLEMENT]] == [("[]", "[2]")]
+    assert [(each.expected, each.found) for each in found[CONTENT_STATE]] == [("SETTLED", "CLOSED")]
+    # Settled again, its money moves again: every sum agrees, and nothing else would tell.
+    scheme = Settling(settled.hub)
+    scheme.finalise(scheme.create(1))
+    found = settled.found()
+    assert set(found) == {ONE_SETTLEMENT}
+    assert [(each.expected, each.found) for each in found[ONE_SETTLEMENT]] == [("[4]", "[2, 4]")]
+
+
+def test_content_that_says_another_state_than_its_settlement_is_reported(settled: BusyScheme) -> None:
+    settled.tamper("UPDATE window_content SET state = 'SETTLED' WHERE settlement_window_id = 2")
+    settled.tamper("UPDATE settlement_window SET state = 'SETTLED' WHERE settlement_window_id = 2")
+    (difference,) = settled.found()[CONTENT_STATE]
+    assert (difference.subject, difference.expected, difference.found) == (
+        "window 2, USD POSITION",
+        "PENDING_SETTLEMENT",
+        "SETTLED",
+    )

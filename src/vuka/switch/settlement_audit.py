@@ -41,6 +41,7 @@ def compare(tx: Tx, directory: Directory, differs: Differs) -> Effects:
     effects = Effects()
     flows = _compare_windows(tx, directory, differs, effects)
     _compare_contents(tx, differs)
+    _compare_claims(tx, differs)
     for (_, debtor, creditor, is_immediate), amount in flows.items():
         if is_immediate and debtor != creditor:
             effects.gross[debtor] += amount
@@ -123,6 +124,46 @@ def _compare_contents(tx: Tx, differs: Differs) -> None:
         differs("a window's content is what it holds", subject, window_kinds(tx, window_id), kinds)
         differs("a window is as far as its content", subject, windows.state_of({row[3] for row in rows}), state)
     differs("one window is open", "settlement windows", 1, open_windows)
+
+
+_CONTENT_STATES: Final = {
+    settlements.SETTLING: frozenset((windows.PENDING_SETTLEMENT, windows.SETTLED)),
+    settlements.SETTLED: frozenset((windows.SETTLED,)),
+}
+"""By the state of the settlement that has it: how far content may be. Before these it is PENDING_SETTLEMENT."""
+_PENDING: Final = frozenset((windows.PENDING_SETTLEMENT,))
+_FREE: Final = frozenset((windows.CLOSED, windows.ABORTED))
+
+
+def _compare_claims(tx: Tx, differs: Differs) -> None:
+    """Content is settled once: by itself, or by the one settlement that has it, and it is as far as that one."""
+    claims: dict[int, list[int]] = defaultdict(list)
+    states: dict[int, str] = {}
+    for content_id, settlement_id, state in tx.query(
+        """SELECT c.window_content_id, s.settlement_id, s.state
+           FROM settlement_content c JOIN settlement s ON s.settlement_id = c.settlement_id
+           WHERE s.state <> ? ORDER BY c.window_content_id, s.settlement_id""",
+        (settlements.ABORTED,),
+    ):
+        claims[content_id].append(settlement_id)
+        states[settlement_id] = state
+    for content_id, window_id, account_type, currency, is_immediate, state, settlement_id in tx.query(
+        """SELECT window_content_id, settlement_window_id, ledger_account_type, currency, is_immediate, state,
+                  settlement_id
+           FROM window_content ORDER BY window_content_id"""
+    ):
+        subject = f"window {window_id}, {currency} {account_type}"
+        has = [] if settlement_id is None else [settlement_id]
+        differs("content is settled by the one settlement that has it", subject, has, claims[content_id])
+        if is_immediate:
+            waits = currency in windows.unsettled_currencies(tx, window_id)
+            allowed = frozenset((windows.CLOSED if waits else windows.SETTLED,))
+        elif claims[content_id]:
+            allowed = _CONTENT_STATES.get(states[claims[content_id][0]], _PENDING)
+        else:
+            allowed = _FREE
+        if state not in allowed:
+            differs("content is as far as what settles it", subject, " or ".join(sorted(allowed)), state)
 
 
 _TAKEN: Final = frozenset((settlements.RESERVED, settlements.COMMITTED, settlements.SETTLED))
