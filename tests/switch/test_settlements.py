@@ -11,7 +11,7 @@ from tests.switch.wire import fulfil, prepare
 
 from vuka.config import Scheme
 from vuka.ids import FspId
-from vuka.money import Currency
+from vuka.money import AMOUNT_MAX, Currency, format_amount
 from vuka.switch import settlement_views
 from vuka.switch.gross_settlement import SettleGross
 from vuka.switch.participants import AdjustLimit
@@ -755,6 +755,17 @@ def test_settlement_raises_no_cap_that_is_a_share(scheme: Settling) -> None:
     scheme.walk(settlement)
     position = scheme.hub.directory.participants[B].accounts["USD", "POSITION"]
     assert (position.liquidity_share, scheme.hub.available(B, "USD")) == (10_00, "0")
+
+
+def test_a_share_of_more_than_one_movement_can_hold_is_taken_back_whole(bench: SchemeBench) -> None:
+    for _ in range(3):
+        bench.accept(bench.funds_in(A, f"{format_amount(AMOUNT_MAX)} USD"))
+    share(bench, A, 10_000)
+    share(bench, A, 0)
+    request = prepare(bench, "0.0001 USD", payer=A, payee=B)
+    bench.accept(request)
+    assert bench.transfer(request.transfer_id).error_code == "4200"
+    bench.audit()
 
 
 @pytest.mark.parametrize("hundredths", [-1, 100_01])

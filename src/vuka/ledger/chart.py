@@ -324,11 +324,12 @@ def recall_headroom(
     position: int,
     amount_max: int,
     currency: str,
+    part: int = 0,
     code: TransferCode = TransferCode.HEADROOM_RECALL,
 ) -> Transfer:
     """Less headroom: takes up to ``amount_max``, as far as the position has it free; the rest is a shortfall."""
     return Transfer(
-        id=derive_id("headroom-recall", cause, position.to_bytes(16, "big")),
+        id=derive_id("headroom-recall", cause, position.to_bytes(16, "big"), *((bytes([part]),) if part else ())),
         debit_account_id=position,
         credit_account_id=headroom,
         amount=amount_max,

@@ -18,7 +18,6 @@ from vuka.ids import record_id
 from vuka.ledger import chart
 from vuka.ledger.model import BATCH_MAX, CreateTransferResult, CreateTransferStatus, Ledger, Transfer, TransferFlags
 from vuka.ledger.model import Account as LedgerAccount
-from vuka.money import AMOUNT_MAX
 from vuka.switch.directory import HEADROOM, POSITION, SETTLEMENT, Account, Participant
 from vuka.switch.work import Work
 
@@ -106,14 +105,20 @@ def rebalance_all(work: Work, cause: bytes, changed: Iterable[tuple[Participant,
         elif difference < 0:
             missing[position.account_id] = -difference
             if chart.available(ledger[position.ledger_account_id]) > 0:
-                recall = chart.recall_headroom(
-                    cause,
-                    headroom=headroom.ledger_account_id,
-                    position=position.ledger_account_id,
-                    amount_max=min(-difference, AMOUNT_MAX),
-                    currency=position.currency,
+                recalls += (
+                    (
+                        position,
+                        chart.recall_headroom(
+                            cause,
+                            headroom=headroom.ledger_account_id,
+                            position=position.ledger_account_id,
+                            amount_max=part,
+                            currency=position.currency,
+                            part=part_no,
+                        ),
+                    )
+                    for part_no, part in enumerate(chart.parts(-difference))
                 )
-                recalls.append((position, recall))
     _create_new(work, grants)
     taken = _moved(work, [recall for _, recall in recalls])
     for position, recall in recalls:
