@@ -215,6 +215,39 @@ async def test_whoever_goes_on_sending_after_a_refusal_is_not_listened_to_for_ev
     assert await client.rest() == CLOSED
 
 
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"GET / HTTP/1.1\r\nX: ",
+        b"GET / HTTP/1.1\r\nX",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;",
+    ],
+    ids=["value", "name", "trailer", "chunk"],
+)
+async def test_a_header_that_does_not_end_is_refused_while_it_comes(served: Served, begin: bytes) -> None:
+    client = await served.connect()
+    client.send(begin)
+    sent = 0
+    async with asyncio.timeout(10):
+        with contextlib.suppress(ConnectionError):
+            while not client.reader.at_eof() and sent < 64 * HEAD_BYTES_MAX:
+                client.send(b"y" * 16_384)
+                await client.writer.drain()
+                sent += 16_384
+                await asyncio.sleep(0)
+    assert sent < 64 * HEAD_BYTES_MAX
+    assert served.app.bodies == []
+
+
+async def test_what_comes_behind_a_body_is_no_header_of_its_request(served: Served) -> None:
+    client = await served.connect()
+    chunked = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n"
+    client.send(chunked + b"FSPIOP-Source: somebodyelse\r\n\r\n")
+    assert (await client.answer())[2] == b"hi"
+    assert served.app.heads[0].headers == [(b"Transfer-Encoding", b"chunked")]
+
+
 async def test_a_head_that_is_too_large_is_refused(served: Served) -> None:
     client = await served.connect()
     client.send(b"GET / HTTP/1.1\r\nX: " + b"y" * (HEAD_BYTES_MAX + 1) + b"\r\n\r\n")
@@ -265,7 +298,28 @@ async def test_another_protocol_is_not_spoken_and_the_request_answered(served: S
     client = await served.connect()
     client.send(b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
     assert (await client.answer())[0] == 202
-    assert await client.rest() == CLOSED
+    client.send(post(b"/", b"next"))
+    assert (await client.answer())[2] == b"next"
+
+
+@pytest.mark.parametrize("is_whole", [True, False], ids=["at once", "in pieces"])
+async def test_a_request_that_would_rather_have_another_protocol_keeps_its_body(served: Served, is_whole: bool) -> None:
+    # As the HTTP client of Java sends its first request to whom it does not know.
+    request = post(b"/", b"body", b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAEAAEAA")
+    sent = post(b"/", b"before") + request + post(b"/", b"after")
+    client = await served.connect()
+    for part in [sent] if is_whole else [sent[place : place + 1] for place in range(len(sent))]:
+        client.send(part)
+    assert [(await client.answer())[2] for _ in range(3)] == [b"before", b"body", b"after"]
+    assert len(served.app.heads) == 3
+
+
+async def test_what_follows_a_connect_is_not_read(served: Served) -> None:
+    client = await served.connect()
+    client.send(b"CONNECT /x HTTP/1.1\r\n\r\n" + post(b"/", b"smuggled"))
+    assert (await client.answer())[1]["connection"] == "close"
+    await client.end()
+    assert b"smuggled" not in served.app.bodies
 
 
 async def test_whoever_stops_sending_still_gets_its_answer(served: Served) -> None:

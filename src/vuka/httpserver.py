@@ -26,7 +26,10 @@ import structlog
 log: Final = structlog.get_logger("vuka.http")
 
 HEAD_BYTES_MAX: Final = 128 * 1024
-"""Bytes in a request's line and headers: what lies between the application's own limit and this, that refuses."""
+"""Bytes in a request's line and headers: what lies between the application's own limit and this, that refuses.
+
+Of one header, too, while it comes: the parser keeps what has come of it and tells nothing until it has come whole.
+"""
 
 WRITE_BUFFER_BYTES_MAX: Final = 256 * 1024
 """Bytes of answers that a client has not read yet: beyond that nothing more is done for it until it reads."""
@@ -119,10 +122,12 @@ class _Connection(asyncio.Protocol):
         "_is_last",
         "_is_paused",
         "_is_unread",
+        "_is_upgrade",
         "_parser",
         "_server",
         "_since",
         "_transport",
+        "_untold",
         "_url",
         "_waiting",
     )
@@ -134,6 +139,10 @@ class _Connection(asyncio.Protocol):
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_size = 0
+        self._untold = 0
+        """Bytes since the parser told of anything: those of a header that has no end yet."""
+        self._is_upgrade = False
+        """Whether the request wants another protocol: it is read again without that wish."""
         self._accepted: Exchange | Answer | None = None
         self._body: list[bytes] = []
         self._body_size = 0
@@ -168,17 +177,42 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_last:
             return
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # It is answered as if nobody had asked for another protocol; what follows it can't be told apart.
-            self._is_last = True
-            self._close_if_done()
-        except httptools.HttpParserError:
-            self._end_with(self._server.application.refuse(Fault.MALFORMED))
+        headers, told = self._headers, self._head_size + self._body_size
+        self._feed(data)
+        if self._headers is not headers or self._head_size + self._body_size != told:
+            self._untold = 0
+        else:
+            self._untold += len(data)
+            if self._untold > HEAD_BYTES_MAX:
+                self._end_with(self._server.application.refuse(Fault.HEAD_TOO_LARGE))
         if len(self._waiting) > PIPELINED_MAX and not self._is_unread and self._transport is not None:
             self._is_unread = True
             self._transport.pause_reading()
+
+    def _feed(self, data: bytes) -> None:
+        while True:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                if self._is_upgrade and not self._is_last:
+                    # It is answered as if nobody had asked for another protocol. The parser would pass its body over.
+                    data = self._without_upgrade() + data[upgrade.args[0] :]
+                    continue
+                # What follows a CONNECT can't be told apart.
+                self._is_last = True
+                self._close_if_done()
+            except httptools.HttpParserError:
+                self._end_with(self._server.application.refuse(Fault.MALFORMED))
+            return
+
+    def _without_upgrade(self) -> bytes:
+        """The head of the request again, for a parser of its own, without its wish for another protocol."""
+        version = self._parser.get_http_version().encode("ascii")
+        lines = [b"%b %b HTTP/%b" % (self._parser.get_method(), self._url, version)]
+        lines += [name + b": " + value for name, value in self._headers if name.lower() != b"upgrade"]
+        self._parser = httptools.HttpRequestParser(self)
+        self._is_upgrade = False
+        return b"\r\n".join([*lines, b"", b""])
 
     def pause_writing(self) -> None:
         self._is_paused = True
@@ -216,10 +250,15 @@ class _Connection(asyncio.Protocol):
         if self._head_size > HEAD_BYTES_MAX:
             self._end_with(self._server.application.refuse(Fault.HEAD_TOO_LARGE))
             return
-        self._headers.append((name, value))
+        # What comes behind a body was not there when the request was accepted: it is no header (RFC 9110 §6.5.1).
+        if self._accepted is None:
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         if self._is_last:
+            return
+        if self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT":
+            self._is_upgrade = True
             return
         path, _, query = self._url.partition(b"?")
         if not path.startswith(b"/"):
