@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from typing import Any
 
 import pytest
@@ -15,7 +16,16 @@ from joserfc import jws as independent
 from joserfc.jwk import ECKey, RSAKey
 
 from vuka.errors import FspiopError
-from vuka.fspiop.jws import ES256, RS256, PrivateKey, canonical, load_public_key, sign, verify
+from vuka.fspiop.jws import (
+    ES256,
+    LONE_SURROGATE_BODY_BYTES_MAX,
+    RS256,
+    PrivateKey,
+    canonical,
+    load_public_key,
+    sign,
+    verify,
+)
 
 KEYS = {algorithm: PrivateKey.generate(algorithm) for algorithm in (RS256, ES256)}
 OTHERS = {algorithm: PrivateKey.generate(algorithm) for algorithm in (RS256, ES256)}
@@ -280,7 +290,7 @@ def test_nothing_but_3105_comes_of_whatever_is_sent(text: str, body: bytes) -> N
         ("[0, -0, 0.0, -0.0, 1.0, 10.50, -1.5e3]", "[0,0,0,0,1,10.5,-1500]"),
         ("[1e21, 1e20, 123456789012345680000, 1e-6, 1e-7, 1.5e-10]", None),
         ("[9007199254740993, 5e-324, 1.7976931348623157e308, 1e400]", None),
-        ('{"a": 1, "a": 2}', '{"a":2}'),
+        ('{"b": [1e-7, "\\ud800"], "\\udc00": 12}', '{"b":[1e-7,"\\ud800"],"\\udc00":12}'),
     ],
 )
 def test_the_canonical_form_is_what_javascript_writes(written: str, form: str | None) -> None:
@@ -295,7 +305,40 @@ def test_the_canonical_form_is_what_javascript_writes(written: str, form: str | 
     assert canonical(written.encode()).decode() == (form or known[written])
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"NaN", b"[Infinity]", b"[" * 100_000])
+def test_a_name_that_is_put_in_a_second_time_is_not_what_was_signed() -> None:
+    # The hub would pass it on as it came, and the next reader might believe the first.
+    headers = signed(KEYS[RS256], canonical(BODY))
+    check(headers, KEYS[RS256])
+    assert BODY.startswith(b"{")
+    name = next(iter(json.loads(BODY)))
+    refused(headers, KEYS[RS256], body=b'{"%b":"another",' % name.encode() + BODY[1:])
+
+
+def test_the_canonical_form_of_what_nests_deep_takes_no_longer_than_of_what_does_not() -> None:
+    numbers = b",".join([b"0"] * 100_000)
+
+    def seconds(depth: int) -> float:
+        body = b"[" * depth + numbers + b"]" * depth
+        began = time.process_time()
+        assert canonical(body) == body
+        return time.process_time() - began
+
+    assert min(seconds(900) for _ in range(3)) < 8 * min(seconds(1) for _ in range(3))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b"NaN",
+        b"[Infinity]",
+        b"[" * 100_000,
+        b'{"a": 1, "a": 2}',
+        b'["\\ud800"' + b" " * LONE_SURROGATE_BODY_BYTES_MAX + b"]",
+    ],
+)
 def test_what_is_no_json_has_no_canonical_form(body: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - any of its kinds
         canonical(body)

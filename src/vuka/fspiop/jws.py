@@ -43,7 +43,12 @@ _COORDINATE_BYTES: Final = 32
 _PEM_MAX: Final = 16_384
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+={0,2}")
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_SAFE_INTEGER_MAX: Final = 2**53
+_EXACT_DIGITS: Final = 15
+"""An integer of so many digits is the same in 53 bits."""
+
+LONE_SURROGATE_BODY_BYTES_MAX: Final = 65_536
+"""Bytes of a body with lone surrogates, which is no message, that is written in canonical form all the same."""
+
 _PROTECTED: Final = frozenset(
     ("alg", "FSPIOP-URI", "FSPIOP-HTTP-Method", "FSPIOP-Source", "FSPIOP-Destination", "Date", "typ")
 )
@@ -322,11 +327,19 @@ def canonical(body: bytes) -> bytes:
     """A JSON body as the reference signs it: compact, keys in the order of their UTF-16 code units.
 
     Numbers are written as JavaScript writes them, text is not escaped beyond what JSON demands. Raises `ValueError`
-    where the body is not JSON.
+    where the body is not JSON, or says something twice: which of the two was signed would be anybody's guess.
     """
     try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
-        return "".join(_written(value)).encode("utf-8")
+        value = _DECODER.decode(body.decode("utf-8"))
+        try:
+            # Whoever may send messages may send the largest there are: the loops are those of msgspec and json.
+            return msgspec.json.encode(value)
+        except UnicodeEncodeError:
+            if len(body) > LONE_SURROGATE_BODY_BYTES_MAX:
+                raise
+            parts: list[str] = []
+            _write(value, parts)
+            return "".join(parts).encode("utf-8")
     except RecursionError:
         raise ValueError("the body is nested too deep") from None
 
@@ -335,40 +348,55 @@ def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
-def _written(value: Any) -> list[str]:
+def _in_order(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = _once(pairs)
+    names = sorted(found) if all(map(str.isascii, found)) else sorted(found, key=_utf16)
+    return {name: found[name] for name in names}
+
+
+def _utf16(text: str) -> bytes:
+    return text.encode("utf-16-be", "surrogatepass")
+
+
+def _js_float(text: str) -> msgspec.Raw:
+    return msgspec.Raw(_number(float(text)).encode("ascii"))
+
+
+def _js_int(text: str) -> int | msgspec.Raw:
+    return int(text) if len(text) <= _EXACT_DIGITS else _js_float(text)
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_in_order, parse_float=_js_float, parse_int=_js_int, parse_constant=_no_constant
+)
+
+
+def _write(value: Any, parts: list[str]) -> None:
+    """Writes what holds lone surrogates, which UTF-8 does not have: JavaScript escapes them."""
     if isinstance(value, dict):
-        parts = ["{"]
-        for name in sorted(value, key=lambda text: text.encode("utf-16-be", "surrogatepass")):
-            if len(parts) > 1:
-                parts.append(",")
-            parts += [_text(name), ":", *_written(value[name])]
-        return [*parts, "}"]
-    if isinstance(value, list):
-        parts = ["["]
-        for each in value:
-            if len(parts) > 1:
-                parts.append(",")
-            parts += _written(each)
-        return [*parts, "]"]
-    if isinstance(value, str):
-        return [_text(value)]
-    if isinstance(value, bool) or value is None:
-        return [json.dumps(value)]
-    return [_number(value)]
+        parts.append("{")
+        for place, (name, content) in enumerate(value.items()):
+            parts.append(f"{',' if place else ''}{_text(name)}:")
+            _write(content, parts)
+        parts.append("}")
+    elif isinstance(value, list):
+        parts.append("[")
+        for place, each in enumerate(value):
+            parts.append("," if place else "")
+            _write(each, parts)
+        parts.append("]")
+    elif isinstance(value, str):
+        parts.append(_text(value))
+    else:
+        parts.append(msgspec.json.encode(value).decode("ascii"))
 
 
 def _text(text: str) -> str:
     return _LONE_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
 
 
-def _number(value: int | float) -> str:
+def _number(number: float) -> str:
     """A number as JavaScript has it: one kind only, with 53 bits (ECMA-262 §6.1.6.1.20)."""
-    if isinstance(value, int) and abs(value) <= _SAFE_INTEGER_MAX:
-        return str(value)
-    try:
-        number = float(value)
-    except OverflowError:
-        return "null"
     if number in (float("inf"), float("-inf")):
         return "null"
     if number == 0:
