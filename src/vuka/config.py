@@ -298,8 +298,12 @@ class Notifications(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retry_first_ms: Annotated[int, Meta(ge=1, description="Wait before the second attempt, in ms; doubles.")] = 5_000
     retry_max_ms: Annotated[int, Meta(ge=1, description="Longest wait between attempts, in ms.")] = 1_800_000
     retention_days: Annotated[
-        int, Meta(ge=1, description="How long notifications are kept, in days; those not delivered stay.")
+        int, Meta(ge=1, description="How long notifications are kept that are delivered, in days.")
     ] = 90
+    parked_retention_days: Annotated[
+        int,
+        Meta(ge=1, description="How long those with a parked delivery are kept, in days, where that is longer."),
+    ] = 365
     alarm_check_ms: Annotated[
         int,
         Meta(

@@ -751,6 +751,46 @@ async def test_what_is_delivered_is_kept_for_its_time_and_what_is_not_stays(
         assert (rig.list(), rig.deliveries()) == ([], [])
 
 
+async def test_what_is_parked_is_kept_for_a_time_of_its_own_and_its_end_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifier_module, "PURGE_EVERY_MS", 0)
+    settings = msgspec.structs.replace(QUICK, retention_days=2, parked_retention_days=5)
+    chat = Fake(tells_participants=False)
+    async with running(tmp_path, chat.channel, settings=settings) as rig:
+        await rig.join()
+        chat.does = _refuses
+        await rig.tell()
+        await rig.attempted(PARKED)
+        rig.ahead_ms += 5 * 86_400_000 - 60_000
+        await rig.looked()
+        assert [state for _, _, state, *_ in rig.deliveries()] == ["PARKED"]
+        rig.ahead_ms += 120_000
+        with capture_logs() as lines:
+            await rig.looked()
+        assert (rig.list(), rig.deliveries()) == ([], [])
+        told = [line["deliveries"] for line in lines if line["event"].startswith("parked notifications are removed")]
+        assert told == [1]
+
+
+async def test_what_waits_to_be_delivered_is_not_removed_however_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifier_module, "PURGE_EVERY_MS", 0)
+    settings = msgspec.structs.replace(
+        QUICK, retention_days=1, parked_retention_days=1, retry_first_ms=10**12, retry_max_ms=10**12
+    )
+    chat = Fake(tells_participants=False)
+    async with running(tmp_path, chat.channel, settings=settings) as rig:
+        await rig.join()
+        chat.does = _fails
+        await rig.tell()
+        await rig.attempted(RETRYING)
+        rig.ahead_ms += 9 * 86_400_000
+        await rig.looked()
+        assert [state for _, _, state, *_ in rig.deliveries()] == ["PENDING"]
+
+
 async def test_what_nobody_was_told_is_kept_for_its_time_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notifier_module, "PURGE_EVERY_MS", 0)
     async with running(tmp_path) as rig:

@@ -118,9 +118,21 @@ class ResendNotifications(Command, frozen=True, kw_only=True):
 
 
 class PurgeNotifications(Command, frozen=True, kw_only=True):
-    """The timer removes notifications past their retention time; those that are not delivered everywhere stay."""
+    """The timer removes notifications past their retention time; what is still to be delivered stays."""
 
     before: int
+    """Those older than this key, of which nothing is parked."""
+    parked_before: int
+    """Those older than this key and the other one."""
+
+
+class Purged(msgspec.Struct, frozen=True):
+    """What one command has removed."""
+
+    removed: int
+    """Notifications."""
+    parked: int
+    """Their deliveries that were parked to the last: nobody was told."""
 
 
 # --- distributing and taking --------------------------------------------------------------------------------------
@@ -297,24 +309,33 @@ _PAST: Final = """
     FROM notification n
     WHERE n.notification_id < ? AND n.distributed_ms IS NOT NULL
       AND NOT EXISTS (SELECT 1 FROM notification_delivery d
-                      WHERE d.notification_id = n.notification_id AND d.state <> 'DELIVERED')"""
+                      WHERE d.notification_id = n.notification_id AND d.state <> 'DELIVERED'
+                        AND (d.state <> 'PARKED' OR n.notification_id >= ?))"""
 
 
-def anything_before(tx: Tx, before: int) -> bool:
-    """Whether anything that is delivered is older than the key ``before``."""
-    return bool(tx.query(f"SELECT 1 {_PAST} LIMIT 1", (before,)))
+def anything_past(tx: Tx, before: int, parked_before: int) -> bool:
+    """Whether there is anything that `PurgeNotifications` of these keys removes."""
+    return bool(tx.query(f"SELECT 1 {_PAST} LIMIT 1", (before, parked_before)))
 
 
 def _purge(work: Work, commands: Sequence[PurgeNotifications]) -> list[Outcome]:
-    """The outcome's value is how many notifications were removed."""
-    return [Outcome(value=_purge_before(work.tx, command.before)) for command in commands]
+    """The outcome's value is `Purged`."""
+    return [Outcome(value=_purge_past(work.tx, command)) for command in commands]
 
 
-def _purge_before(tx: Tx, before: int) -> int:
-    rows = tx.query(f"SELECT n.notification_id {_PAST} ORDER BY n.notification_id LIMIT ?", (before, PURGE_MAX))
+def _purge_past(tx: Tx, command: PurgeNotifications) -> Purged:
+    rows = tx.query(
+        f"SELECT n.notification_id {_PAST} ORDER BY n.notification_id LIMIT ?",
+        (command.before, command.parked_before, PURGE_MAX),
+    )
+    ids = [notification_id for (notification_id,) in rows]
+    parked = tx.query_in(
+        f"SELECT notification_id FROM notification_delivery WHERE {_OPEN} = 'PARKED' AND notification_id IN {{values}}",
+        ids,
+    )
     tx.run_many("DELETE FROM notification_delivery WHERE notification_id = ?", rows)
     tx.run_many("DELETE FROM notification WHERE notification_id = ?", rows)
-    return len(rows)
+    return Purged(len(rows), len(parked))
 
 
 # --- reading ------------------------------------------------------------------------------------------------------

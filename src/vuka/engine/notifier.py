@@ -31,11 +31,12 @@ from vuka.engine.notifications import (
     Attempt,
     NoteAttempts,
     Owed,
+    Purged,
     PurgeNotifications,
     Route,
     TakeNotifications,
-    anything_before,
     anything_lost,
+    anything_past,
     anything_to_take,
 )
 from vuka.engine.outbox import DeliveryState
@@ -197,11 +198,16 @@ class Notifier:
         if now_ms - self._purged_ms < PURGE_EVERY_MS:
             return
         self._purged_ms = now_ms
-        before = key_floor(now_ms - self._settings.retention_days * DAY_MS)
-        while self._engine.read(lambda tx, _ledger, _directory: anything_before(tx, before)):
-            outcome = await self._engine.run_own(PurgeNotifications(before=before))
-            if not outcome.value:
+        before, parked_before = (
+            key_floor(now_ms - days * DAY_MS)
+            for days in (self._settings.retention_days, self._settings.parked_retention_days)
+        )
+        while self._engine.read(lambda tx, _ledger, _directory: anything_past(tx, before, parked_before)):
+            outcome = await self._engine.run_own(PurgeNotifications(before=before, parked_before=parked_before))
+            if not isinstance(outcome.value, Purged) or not outcome.value.removed:
                 return
+            if outcome.value.parked:
+                log.warning("parked notifications are removed: their time is over", deliveries=outcome.value.parked)
 
     async def close(self) -> None:
         """Begins nothing more, and waits a little for what is under way."""
