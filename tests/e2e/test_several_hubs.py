@@ -9,6 +9,7 @@ import secrets
 import signal
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from urllib.parse import quote
@@ -23,10 +24,13 @@ from vuka.cli.process import free_port
 from vuka.config import Config
 from vuka.config import load as load_config
 from vuka.httpclient import Request, Response, TransportError
+from vuka.ids import FspId
 from vuka.ledger.sql import SqlLedger
-from vuka.sim.load import RESEND_SECONDS, Load
+from vuka.money import Currency, format_amount
+from vuka.sim.load import RESEND_SECONDS, TERMS, Load
 from vuka.store.migrate import open_place
 from vuka.switch.audit import audit
+from vuka.switch.directory import SETTLEMENT, read_directory
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("several-hubs")]
 
@@ -268,6 +272,66 @@ async def test_a_hub_that_was_frozen_is_taken_over_and_ends_when_it_finds_out(
     await load.stop()
     hubs[1].stop()
     agree(config, load)
+
+
+async def test_a_settlement_is_finalised_once_by_however_many_hubs_are_given_the_banks_statement_at_once(
+    config: Config, hubs: list[HubProcess]
+) -> None:
+    load = LoadOnAll(hubs)
+    await load.start()
+    # Of four payments the first participant sends three and gets one; the second is even.
+    await load.run_count(concurrency=1, count=4)
+    await load.stop()
+    names = [each.name for each in load.participants]
+    funds = format_amount(TERMS.funds)
+    moved = {name: amount for name, amount in zip(names, ("-2", "0", "1", "1"), strict=True) if amount != "0"}
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        operators = hubs[0].operators_url
+        closed = await client.post(f"{operators}/v2/settlementWindows/1", json={"state": "CLOSED", "reason": "day"})
+        assert closed.is_success, closed.text
+        made = await client.post(
+            f"{operators}/v2/settlements",
+            json={"settlementModel": "DEFAULTDEFERREDNET", "reason": "day", "settlementWindows": [{"id": 1}]},
+        )
+        assert made.is_success, made.text
+        rows = [
+            f"1,{name},USD,{amount},{format_amount(TERMS.funds + 10_000 * int(amount))}"
+            for name, amount in moved.items()
+        ]
+        # The second participant was even: the bank has nothing to tell of it but what it had.
+        rows.append(f"1,{names[1]},USD,0,{funds}")
+        csv = "\n".join(["settlement_id,participant,currency,amount,balance", *rows])
+        bodies = [
+            {"files": [{"name": f"{number}.csv", "content": b64encode(f"{csv}\n".encode() + b"\n" * number).decode()}]}
+            for number in range(6)
+        ]
+        # The same file and others that say the same, at both hubs.
+        answers = await asyncio.gather(
+            *(
+                client.post(f"{hub.operators_url}/v2/settlements/1/statements", json=body)
+                for body in (*bodies, bodies[0], bodies[0])
+                for hub in hubs
+            )
+        )
+        assert sorted(each.status_code for each in answers) == [201] + [400] * (len(answers) - 1)
+        for answer in answers:
+            if answer.status_code == 400:
+                codes = {each["code"] for each in answer.json()["findings"]}
+                assert codes <= {"SETTLEMENT_SETTLED", "STATEMENT_KNOWN"}, answer.text
+        for hub in hubs:
+            (kept,) = (await client.get(f"{hub.operators_url}/v2/settlements/1/statements")).json()
+            assert {each["participant"] for each in kept["movements"]} == set(moved)
+    for each in hubs:
+        each.stop()
+    with contextlib.closing(open_place(config.place, read_only=True)) as database, database.read() as tx:
+        assert tx.query("SELECT COUNT(*) FROM bank_statement") == [(1,)]
+        directory, ledger = read_directory(tx), SqlLedger(tx, 0)
+        for name in names:
+            account = directory.participants[FspId(name)].accounts[Currency("USD"), SETTLEMENT]
+            (liquidity,) = ledger.lookup_accounts([account.ledger_account_id])
+            left = TERMS.funds + 10_000 * int(moved.get(name, "0"))
+            assert liquidity.credits_posted - liquidity.debits_posted == left
+        assert audit(tx, SqlLedger(tx, 0)).differences == []
 
 
 @pytest.mark.parametrize("store", ["postgresql", "sqlite"])
