@@ -117,6 +117,18 @@ async def test_a_broken_answer_is_a_transport_error(client: HttpClient, said: by
             await client.send(Request("GET", url))
 
 
+async def test_an_answer_in_another_protocol_is_none(client: HttpClient) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+        await writer.drain()
+        await reader.read()
+
+    async with raw_server(talk) as url:
+        with pytest.raises(TransportError, match="another protocol"):
+            await client.send(Request("GET", url))
+
+
 async def test_an_answer_that_is_too_large_is_refused(client: HttpClient) -> None:
     async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

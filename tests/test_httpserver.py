@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
+from tests.certificates import Authority
 
 from vuka.httpserver import HEAD_BYTES_MAX, Answer, Fault, Head, HttpServer, Limits
 
@@ -95,9 +98,9 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(limits: Limits | None = None) -> AsyncIterator[Served]:
+async def serving(limits: Limits | None = None, tls: ssl.SSLContext | None = None) -> AsyncIterator[Served]:
     app = Echo()
-    server = HttpServer(app, limits=limits)
+    server = HttpServer(app, limits=limits, tls=tls)
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     await server.start(listener)
@@ -348,6 +351,12 @@ async def test_a_connection_that_takes_too_long_is_closed(content: bytes) -> Non
         async with asyncio.timeout(5):
             await client.end()
         assert served.app.bodies == []
+
+
+async def test_a_connection_on_which_nobody_begins_tls_is_closed_in_the_time_of_a_request(tmp_path: Path) -> None:
+    context = Authority(tmp_path).server_context("hub")
+    async with serving(Limits(request_seconds=0.2), context) as served, asyncio.timeout(10):
+        await (await served.connect()).end()
 
 
 async def test_a_request_that_is_being_answered_may_take_its_time() -> None:

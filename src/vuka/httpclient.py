@@ -202,6 +202,9 @@ class _Connection(asyncio.Protocol):
             self._raw += data
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail("the answer is in another protocol")
+            return
         except httptools.HttpParserError:
             if not self._answered:
                 self._fail("the answer is not HTTP")

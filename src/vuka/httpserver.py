@@ -424,7 +424,12 @@ class HttpServer:
         """Begins to listen on a bound socket."""
         self._loop = asyncio.get_running_loop()
         self._listener = await self._loop.create_server(
-            lambda: _Connection(self), sock=listener, backlog=backlog, ssl=self._tls
+            lambda: _Connection(self),
+            sock=listener,
+            backlog=backlog,
+            ssl=self._tls,
+            # Before it has ended nobody else counts the connection, or looks whether its time is over.
+            ssl_handshake_timeout=self.limits.request_seconds if self._tls is not None else None,
         )
         self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
