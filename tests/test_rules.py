@@ -284,6 +284,10 @@ def test_a_path_that_leads_nowhere_finds_nothing(path: str) -> None:
         assert compare(path, operator, False)
 
 
+def test_a_path_may_name_several_properties_at_once() -> None:
+    assert compare("$['amount','note'].currency", "deepEqual", ["USD"], fact="payload")
+
+
 def test_a_name_with_a_hyphen_needs_no_quotes() -> None:
     assert compare("$.fspiop-source", "equal", "payerfsp", fact="headers")
 
@@ -306,6 +310,11 @@ def test_a_filter_finds_a_list_even_of_one() -> None:
         ("$.accounts.`len`", "no len"),
         ("$.accounts[", "is not a JSONPath"),
         ("$." + "a" * 600, "at most 512 characters"),
+        # What a step finds twice, the next finds four times: thirty steps would find a milliard.
+        ("$" + "['a','a']" * 30, "each property or index once"),
+        ("$.l" + "[0,0]" * 30, "each property or index once"),
+        ("$.l" + "[0,-1]" * 30, "an index from the end stands alone"),
+        ("$.l[?(@['a','a'].b == 'x')]", "each property or index once"),
     ],
 )
 def test_a_path_that_is_beyond_these_rules_is_refused_with_its_place(path: str, said: str) -> None:

@@ -283,8 +283,10 @@ def _take_apart(node: object, steps: list[object]) -> None:
     elif isinstance(node, Fields):
         if "length" in node.fields:
             raise _PathError("'length' is no property here: compare the list itself, or its elements")
+        _check_once(node)
         steps.append(node)
     elif isinstance(node, (Index, Slice)) or kind == "Wildcard":
+        _check_once(node)
         steps.append(node)
     elif kind == "Filter":
         for expression in node.expressions:  # type: ignore[attr-defined]
@@ -292,6 +294,20 @@ def _take_apart(node: object, steps: list[object]) -> None:
         steps.append(node)
     elif not isinstance(node, Root):
         raise _PathError(f"a path may have names, indexes, slices, * and filters, but no {kind.lower()}")
+
+
+def _check_once(step: object) -> None:
+    """A step leads to each place once: twice, and a path of many steps would find more than anybody can hold.
+
+    Raises `_PathError`.
+    """
+    from jsonpath_ng import Fields, Index
+
+    places = step.fields if isinstance(step, Fields) else step.indices if isinstance(step, Index) else ()
+    if len(set(places)) < len(places):
+        raise _PathError("a step may name each property or index once")
+    if len(places) > 1 and any(isinstance(place, int) and place < 0 for place in places):
+        raise _PathError("an index from the end stands alone: with others it could mean the same element")
 
 
 def _check_filter(expression: object) -> None:
@@ -317,7 +333,9 @@ def _check_relative(node: object) -> None:
     if isinstance(node, Child):
         _check_relative(node.left)
         _check_relative(node.right)
-    elif not isinstance(node, (This, Index)) and not (isinstance(node, Fields) and node.fields != ("*",)):
+        return
+    _check_once(node)
+    if not isinstance(node, (This, Index)) and not (isinstance(node, Fields) and node.fields != ("*",)):
         raise _PathError("a filter may only look at what the element itself has, e.g. @.currency")
 
 
