@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -282,6 +283,17 @@ def test_a_path_finds(path: str, found: object) -> None:
 def test_a_path_that_leads_nowhere_finds_nothing(path: str) -> None:
     for operator in ("isString", "isArray", "isObject", "truthy"):
         assert compare(path, operator, False)
+
+
+def test_a_long_list_costs_a_quote_next_to_nothing() -> None:
+    listed = [f"bank-{number}" for number in range(LIST_MAX)]
+    condition = {"fact": "payload", "path": "$.asked", "operator": "someFact:in", "value": listed}
+    rules = compiled(rule({"all": [condition]}))
+    asked = [f"other-{number}" for number in range(2_000)]
+    began = time.process_time()
+    assert not rules.run({"payload": {"asked": asked}})
+    assert time.process_time() - began < 1
+    assert rules.run({"payload": {"asked": [*asked, listed[-1]]}})
 
 
 def test_a_path_may_name_several_properties_at_once() -> None:

@@ -156,7 +156,8 @@ def _is_truthy(value: object) -> bool:
 def _is_in(value: object, container: object) -> bool:
     """Whether a list has the value, or a text the text."""
     if isinstance(container, list):
-        return any(_is_same(value, each) for each in container)
+        # What is looked for in a long list is a text, and a text is the same as none but its like.
+        return value in container if isinstance(value, str) else any(_is_same(value, each) for each in container)
     return isinstance(container, str) and isinstance(value, str) and value in container
 
 
