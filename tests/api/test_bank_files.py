@@ -15,6 +15,7 @@ from tests.switch.banking import IBANS, Banking
 from tests.switch.scheme_bench import SchemeBench
 
 from vuka.api.bank_files import BODY_BYTES_MAX
+from vuka.switch.bank_statements import ENTRIES_MAX
 
 A, B = "alpha", "bravo"
 
@@ -343,6 +344,19 @@ def test_a_check_accepts_nothing(client: TestClient, scheme: Banking, settlement
 def test_a_body_that_is_too_large_is_refused(client: TestClient, scheme: Banking, settlement: int) -> None:
     answer = client.post("/v2/settlements/1/statements", content=b"x" * (BODY_BYTES_MAX + 1))
     assert error(answer)[:2] == (413, "3104")
+
+
+def test_a_statement_with_too_many_entries_in_all_its_files_is_refused(
+    client: TestClient, scheme: Banking, settlement: int
+) -> None:
+    half = REPORT + b"1,alpha,USD,0,1987.50\n" * (ENTRIES_MAX // 2)
+    assert error(client.post("/v2/settlements/1/statements", json=files(half, half + b"\n"))) == (
+        400,
+        "3100",
+        "Generic validation error - files: the statement has more than 20,000 entries in all its files together",
+    )
+    assert scheme.state(settlement) == "PENDING_SETTLEMENT"
+    assert client.post("/v2/settlements/1/statements/check", json=files(half)).status_code == 200
 
 
 def test_the_name_of_a_file_does_no_harm_in_a_header(client: TestClient, scheme: Banking, settlement: int) -> None:

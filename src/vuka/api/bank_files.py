@@ -36,7 +36,15 @@ from vuka.money import CURRENCIES, Currency, format_amount
 from vuka.store import Tx
 from vuka.switch import bank_accounts, bank_orders, bank_statements, settlements
 from vuka.switch.bank_orders import SettlementTransfers, Unpayable
-from vuka.switch.bank_statements import ACCEPTABLE, FILES_MAX, Check, Finding, PlannedMovement, StatementFile
+from vuka.switch.bank_statements import (
+    ACCEPTABLE,
+    ENTRIES_MAX,
+    FILES_MAX,
+    Check,
+    Finding,
+    PlannedMovement,
+    StatementFile,
+)
 from vuka.switch.directory import Directory
 from vuka.switch.participants import participant_not_found
 
@@ -312,6 +320,7 @@ async def _read_files(body: StatementBody) -> tuple[StatementFile, ...] | Respon
     """The files, read beside whatever else the hub does; or what is wrong with each that can't be."""
     files: list[StatementFile] = []
     faults: list[str] = []
+    size = 0
     for each in body.files:
         try:
             statement = await asyncio.to_thread(read_statement, each.content)
@@ -319,6 +328,9 @@ async def _read_files(body: StatementBody) -> tuple[StatementFile, ...] | Respon
             faults.append(f"{each.name} {error}")
             continue
         files.append(StatementFile(each.name, each.content, statement))
+        size += files[-1].size
+        if size > ENTRIES_MAX:
+            raise invalid(f"files: the statement has more than {ENTRIES_MAX:,} entries in all its files together")
     if faults:
         return _with_details(malformed(faults[0]), faults)
     return tuple(files)

@@ -42,6 +42,8 @@ from vuka.switch.participants import AdjustLimit, SetAccountActive, adjust_limit
 from vuka.switch.work import Command, Outcome, Work
 
 FILES_MAX: Final = 20
+ENTRIES_MAX: Final = 20_000
+"""Accounts and entries in all files of a statement together: it is checked, and processed, while payments wait."""
 FINDINGS_MAX: Final = 500
 """Findings told at most: beyond that the file is beyond reading line by line."""
 NAMES_MAX: Final = 10
@@ -108,6 +110,11 @@ class StatementFile(msgspec.Struct, frozen=True):
     def digest(self) -> bytes:
         """SHA-256 of its content."""
         return hashlib.sha256(self.content).digest()
+
+    @property
+    def size(self) -> int:
+        """How much there is in it to look at: accounts and entries, right or wrong."""
+        return sum(1 + len(each.entries) for each in self.statement.accounts) + len(self.statement.faults)
 
 
 class ImportStatement(Command, frozen=True, kw_only=True):
