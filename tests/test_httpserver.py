@@ -160,6 +160,20 @@ async def test_however_many_requests_come_at_once_each_is_answered(served: Serve
     assert [(await client.answer())[2] for _ in range(1_000)] == [b"%d" % number for number in range(1_000)]
 
 
+async def test_no_more_is_read_of_a_connection_than_two_bodies_that_wait(served: Served) -> None:
+    client = await served.connect()
+    client.send(post(b"/wait", b"first"))
+    await served.app.waiting.wait()
+    for _ in range(20):
+        client.send(post(b"/", b"x" * (BODY_BYTES_MAX - 100)))
+        # One at a time, as they come from somebody else's machine.
+        await asyncio.sleep(0.01)
+    assert len(served.app.heads) <= 1 + 2
+    served.app.release.set()
+    assert (await client.answer())[2] == b"first"
+    assert [len((await client.answer())[2]) for _ in range(20)] == [BODY_BYTES_MAX - 100] * 20
+
+
 async def test_a_body_in_chunks_arrives_whole(served: Served) -> None:
     client = await served.connect()
     client.send(b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")

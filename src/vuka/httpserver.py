@@ -35,7 +35,10 @@ WRITE_BUFFER_BYTES_MAX: Final = 256 * 1024
 """Bytes of answers that a client has not read yet: beyond that nothing more is done for it until it reads."""
 
 PIPELINED_MAX: Final = 64
-"""Requests on one connection that wait for the one before them; beyond that no more of it is read."""
+"""Requests on one connection that wait for the one before them; beyond that no more of it is read.
+
+Nor where their bodies together have more bytes than one may have.
+"""
 
 SWEEP_SECONDS: Final = 1.0
 """How often connections are looked at whose time may be over."""
@@ -130,6 +133,7 @@ class _Connection(asyncio.Protocol):
         "_untold",
         "_url",
         "_waiting",
+        "_waiting_size",
     )
 
     def __init__(self, server: HttpServer) -> None:
@@ -147,6 +151,8 @@ class _Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._body_size = 0
         self._waiting: deque[_Waiting] = deque()
+        self._waiting_size = 0
+        """Bytes in the bodies of those that wait."""
         self._is_busy = False
         """Whether a request is being answered."""
         self._is_coming_in = False
@@ -185,9 +191,12 @@ class _Connection(asyncio.Protocol):
             self._untold += len(data)
             if self._untold > HEAD_BYTES_MAX:
                 self._end_with(self._server.application.refuse(Fault.HEAD_TOO_LARGE))
-        if len(self._waiting) > PIPELINED_MAX and not self._is_unread and self._transport is not None:
+        if self._has_too_many(PIPELINED_MAX) and not self._is_unread and self._transport is not None:
             self._is_unread = True
             self._transport.pause_reading()
+
+    def _has_too_many(self, waiting_max: int) -> bool:
+        return len(self._waiting) > waiting_max or self._waiting_size > self._server.application.body_bytes_max
 
     def _feed(self, data: bytes) -> None:
         while True:
@@ -296,6 +305,7 @@ class _Connection(asyncio.Protocol):
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._is_last = not self._parser.should_keep_alive() or self._server.is_stopping
         self._waiting.append((self._accepted, body, self._parser.get_method() == b"HEAD"))
+        self._waiting_size += len(body)
         self._accepted, self._body = None, []
         if not self._is_busy:
             self._next()
@@ -306,6 +316,7 @@ class _Connection(asyncio.Protocol):
         """Begins with the request that has waited longest, if there is one and the client reads its answers."""
         while self._waiting and not self._is_busy and not self._is_paused:
             accepted, body, is_head = self._waiting.popleft()
+            self._waiting_size -= len(body)
             if isinstance(accepted, Answer):
                 self._answered(accepted, is_head=is_head)
                 continue
@@ -339,7 +350,7 @@ class _Connection(asyncio.Protocol):
         if is_last:
             self._is_last = True
             self._close_if_done()
-        elif self._is_unread and len(self._waiting) <= PIPELINED_MAX // 2:
+        elif self._is_unread and not self._has_too_many(PIPELINED_MAX // 2):
             self._is_unread = False
             transport.resume_reading()
 
