@@ -40,6 +40,12 @@ PIPELINED_MAX: Final = 64
 Nor where their bodies together have more bytes than one may have.
 """
 
+LINGER_SECONDS: Final = 2.0
+"""How long what a client still sends is thrown away after its last answer.
+
+To close at once would reset the connection, and the client would lose the answer that says why (RFC 9112 §9.6).
+"""
+
 SWEEP_SECONDS: Final = 1.0
 """How often connections are looked at whose time may be over."""
 
@@ -123,9 +129,11 @@ class _Connection(asyncio.Protocol):
         "_is_busy",
         "_is_coming_in",
         "_is_last",
+        "_is_lingering",
         "_is_paused",
         "_is_unread",
         "_is_upgrade",
+        "_lingers",
         "_parser",
         "_server",
         "_since",
@@ -163,6 +171,10 @@ class _Connection(asyncio.Protocol):
         """Whether the connection is not read, because too many requests wait on it."""
         self._is_last = False
         """Whether nothing more is read: the connection ends with the answers that are owed."""
+        self._lingers = False
+        """Whether the client may still be sending when it has had its last answer."""
+        self._is_lingering = False
+        """Whether all is answered, and only what the client still sends is waited for."""
         self._since = 0.0
         """When the request that is coming in began, or when the connection became idle, by the loop's clock."""
 
@@ -174,6 +186,8 @@ class _Connection(asyncio.Protocol):
         self._since = self._server.now()
         if not self._server.admit(self):
             self._end_with(self._server.application.refuse(Fault.TOO_MANY_CONNECTIONS))
+            # There is no room to wait in.
+            self.end()
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._transport = None
@@ -233,6 +247,7 @@ class _Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Whoever only stops sending may still be waiting for an answer."""
         self._is_last = True
+        self._lingers = False
         self._close_if_done()
         return not self._server.is_secure
 
@@ -363,18 +378,28 @@ class _Connection(asyncio.Protocol):
         if self._is_last:
             return
         self._is_last = True
+        # TLS has no such end of one side only.
+        self._lingers = not self._server.is_secure
         self._waiting.append((answer, b"", False))
         if not self._is_busy:
             self._next()
 
     def _close_if_done(self) -> None:
-        if self._is_last and not self._is_busy and not self._waiting and self._transport is not None:
+        if not self._is_last or self._is_busy or self._waiting or self._transport is None:
+            return
+        if not self._lingers:
             self._transport.close()
+        elif not self._is_lingering and not self._transport.is_closing():
+            self._is_lingering = True
+            self._since = self._server.now()
+            self._transport.write_eof()
 
     # --- what the server does with it ---------------------------------------------------------------------------
 
     def is_over(self, now: float, limits: Limits) -> bool:
-        """Whether it has taken too long: to send a request, or to begin one."""
+        """Whether it has taken too long: to send a request, to begin one, or to take the last answer."""
+        if self._is_lingering:
+            return now - self._since > LINGER_SECONDS
         if self._is_busy and not self._is_paused:
             return False
         return now - self._since > (limits.request_seconds if self._is_coming_in else limits.idle_seconds)
@@ -382,6 +407,7 @@ class _Connection(asyncio.Protocol):
     def end(self) -> None:
         """Takes nothing more; closes when what it owes is answered."""
         self._is_last = True
+        self._lingers = False
         if self._server.is_secure and self._is_idle():
             # TLS ends with a word of both sides, and whoever keeps a connection idle reads none: it is not waited for.
             self.abort()
