@@ -185,9 +185,8 @@ class _Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
         self._since = self._server.now()
         if not self._server.admit(self):
-            self._end_with(self._server.application.refuse(Fault.TOO_MANY_CONNECTIONS))
             # There is no room to wait in.
-            self.end()
+            self._end_with(self._server.application.refuse(Fault.TOO_MANY_CONNECTIONS), lingers=False)
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._transport = None
@@ -373,13 +372,13 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(content)
 
-    def _end_with(self, answer: Answer) -> None:
+    def _end_with(self, answer: Answer, *, lingers: bool = True) -> None:
         """The last answer of a connection on which nothing more can be understood."""
         if self._is_last:
             return
         self._is_last = True
         # TLS has no such end of one side only.
-        self._lingers = not self._server.is_secure
+        self._lingers = lingers and not self._server.is_secure
         self._waiting.append((answer, b"", False))
         if not self._is_busy:
             self._next()
@@ -398,7 +397,7 @@ class _Connection(asyncio.Protocol):
 
     def is_over(self, now: float, limits: Limits) -> bool:
         """Whether it has taken too long: to send a request, to begin one, or to take the last answer."""
-        if self._is_lingering:
+        if self._is_lingering and self._is_idle():
             return now - self._since > LINGER_SECONDS
         if self._is_busy and not self._is_paused:
             return False
@@ -417,7 +416,8 @@ class _Connection(asyncio.Protocol):
     def _is_idle(self) -> bool:
         """Whether nothing is coming in, being answered, or on its way out."""
         transport = self._transport
-        if self._is_busy or self._is_coming_in or self._waiting or transport is None:
+        is_coming_in = self._is_coming_in and not self._is_lingering
+        if self._is_busy or is_coming_in or self._waiting or transport is None:
             return False
         return not transport.get_write_buffer_size()
 
