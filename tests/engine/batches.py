@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count
+from typing import Final
 
+from tests import journalled
 from tests.switch import wire
 from tests.switch.scheme_bench import SchemeBench
 from tests.switch.wire import PAYEE, PAYER
@@ -13,12 +14,16 @@ from vuka.api.hub import USE_CASES
 from vuka.api.wire import FspiopWire
 from vuka.engine.batch import Batch, Routed, Rules, run_batch, use_case
 from vuka.engine.courier import Delivery
-from vuka.engine.outbox import DeliveryState, Mark, make_outgoing
+from vuka.engine.keys import KeySource
+from vuka.engine.outbox import DeliveryState, Mark, Outbox, make_outgoing, settle
 from vuka.ids import FspId
 from vuka.ledger.sql import SqlLedger
 from vuka.store import Row
 from vuka.switch.directory import DirectoryCache
 from vuka.switch.work import Action, Command, Forward, Inbound, JsonBody, Notice, Outcome, Work
+
+NODE: Final = 1
+"""Its keys are not those that the scheme was set up with."""
 
 
 class Poison(Command, frozen=True, kw_only=True):
@@ -70,8 +75,8 @@ class Batches:
         self.bench.take_quotes(PAYER, PAYEE)
         self.bench.take_notices()
         self.directories = DirectoryCache()
-        self.keys = count(1_000_000)
-        self.journal = True
+        self.keys = KeySource(node=NODE)
+        self.outbox = Outbox(node=NODE)
 
     @property
     def rules(self) -> Rules:
@@ -98,7 +103,8 @@ class Batches:
                 self.rules,
                 commands,
                 now_ms=self.bench.now_ms,
-                next_id=lambda: next(self.keys),
+                next_id=self.next_id,
+                outbox=self.outbox,
                 routed=routed,
                 marks=marks,
             )
@@ -107,9 +113,37 @@ class Batches:
             raise
         if commit:
             tx.commit()
+            if batch.written is not None:
+                self.outbox.committed(batch.written)
         else:
             tx.rollback()
         return batch
+
+    @property
+    def journal(self) -> bool:
+        """Whether a journal is kept."""
+        return self.outbox.keeps_journal
+
+    @journal.setter
+    def journal(self, is_kept: bool) -> None:
+        self.outbox.keeps_journal = is_kept
+
+    def next_id(self) -> int:
+        return self.keys.next(self.bench.now_ms)
+
+    def crash(self) -> None:
+        """The process is gone, and the next one looks what it owes."""
+        self.outbox = Outbox(node=NODE, keeps_journal=self.journal)
+        with self.bench.database.begin() as tx:
+            settle(tx, NODE, now_ms=self.bench.now_ms)
+
+    def messages(self) -> list[journalled.Message]:
+        with self.bench.database.read() as tx:
+            return journalled.messages(tx)
+
+    def deliveries(self) -> list[tuple[str, str]]:
+        with self.bench.database.read() as tx:
+            return journalled.deliveries(tx)
 
     def rows(self, sql: str) -> list[Row]:
         with self.bench.database.read() as tx:
@@ -132,10 +166,10 @@ class Batches:
         outgoing = make_outgoing(
             notice,
             FspiopWire().compose(notice, self.bench.now_ms),
-            message_id=next(self.keys),
+            message_id=self.next_id(),
             now_ms=self.bench.now_ms,
             durable=False,
-            journal=self.journal,
+            keeps_journal=self.journal,
         )
         return Routed(message, "routed", (outgoing,))
 
