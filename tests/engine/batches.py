@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from tests import journalled
@@ -18,7 +18,7 @@ from vuka.engine.keys import KeySource
 from vuka.engine.outbox import DeliveryState, Mark, Outbox, make_outgoing, settle
 from vuka.ids import FspId
 from vuka.ledger.sql import SqlLedger
-from vuka.store import Row
+from vuka.store import Row, WriteTx
 from vuka.switch.directory import DirectoryCache
 from vuka.switch.work import Action, Command, Forward, Inbound, JsonBody, Notice, Outcome, Work
 
@@ -94,30 +94,43 @@ class Batches:
         *commands: Command,
         routed: Sequence[Routed] = (),
         marks: Sequence[Mark] = (),
+        behind: Collection[str] = (),
         commit: bool = True,
     ) -> Batch:
         tx = self.bench.database.start()
         try:
-            batch = run_batch(
-                tx,
-                self.rules,
-                commands,
-                now_ms=self.bench.now_ms,
-                next_id=self.next_id,
-                outbox=self.outbox,
-                routed=routed,
-                marks=marks,
-            )
+            batch = self.run_in(tx, *commands, routed=routed, marks=marks, behind=behind)
         except BaseException:
             tx.rollback()
             raise
-        if commit:
-            tx.commit()
-            if batch.written is not None:
-                self.outbox.committed(batch.written)
-        else:
+        if not commit:
             tx.rollback()
+            return batch
+        tx.commit()
+        if batch.written is not None:
+            self.outbox.committed(batch.written)
         return batch
+
+    def run_in(
+        self,
+        tx: WriteTx,
+        *commands: Command,
+        routed: Sequence[Routed] = (),
+        marks: Sequence[Mark] = (),
+        behind: Collection[str] = (),
+    ) -> Batch:
+        """Runs a batch in a transaction, of which the caller says whether it is committed."""
+        return run_batch(
+            tx,
+            self.rules,
+            commands,
+            now_ms=self.bench.now_ms,
+            next_id=self.next_id,
+            outbox=self.outbox,
+            routed=routed,
+            marks=marks,
+            behind=behind,
+        )
 
     @property
     def journal(self) -> bool:
