@@ -139,9 +139,8 @@ def test_the_journal_of_an_older_program_is_kept_in_blocks_and_what_it_owed_is_o
     connection = sqlite3.connect(path)
     keys = [KeySource(node=node).next(1_700_000_000_000 + number) for node in (0, 3) for number in range(150)]
     for number, key in enumerate(keys):
-        direction, body, body_of = (
-            ("in", b"{%d}" % number, None) if number % 2 == 0 else ("out", None, keys[number - 1])
-        )
+        is_in = number % 2 == 0
+        direction, body, body_of = ("in", b"{%d}" % number, None) if is_in else ("out", None, keys[number - 1])
         about = ("payer", "payee", "POST", "/transfers", "transfers", f"id-{number // 2}", '[["a", "b"]]')
         connection.execute(
             "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -150,7 +149,7 @@ def test_the_journal_of_an_older_program_is_kept_in_blocks_and_what_it_owed_is_o
         if direction == "out":
             state = {1: "PENDING", 3: "PARKED"}.get(number, "DELIVERED")
             connection.execute(
-                "INSERT INTO delivery VALUES (?, 'payee', 'FSPIOP_CALLBACK_URL_TRANSFER_POST', '{}', 9, ?, 2, 200, NULL, 7)",
+                "INSERT INTO delivery VALUES (?, 'payee', 'TRANSFER', '{}', 9, ?, 2, 200, NULL, 7)",
                 (key, state),
             )
     connection.commit()
@@ -162,7 +161,7 @@ def test_the_journal_of_an_older_program_is_kept_in_blocks_and_what_it_owed_is_o
         assert [each.message_id for each in kept] == sorted(keys)
         assert [each.body for each in kept if each.message_id in keys[:4]] == [b"{0}", b"{0}", b"{2}", b"{2}"]
         (owed,) = outbox.load_owed(tx, "payee", after=0, limit=10)
-        assert (owed.id, owed.body, owed.headers, owed.attempts) == (keys[1], b"{0}", (("a", "b"),), 2)
+        assert (owed.id, owed.body, owed.headers, owed.attempts) == (keys[1], b"{0}", [("a", "b")], 2)
         assert [each.message_id for each in outbox.parked(tx)] == [keys[3]]
         found = journal.find(tx, (), {"id-0", "id-70", "id-149"})
         states = [found.marks[each.message_id].state for each in found.sent]
