@@ -36,7 +36,7 @@ from vuka.cli.output import print_table
 from vuka.config import Config, load
 from vuka.engine.batch import Rules, run_batch
 from vuka.engine.keys import KeySource, key_floor
-from vuka.engine.outbox import DeliveryState, Mark, Outgoing
+from vuka.engine.outbox import DeliveryState, Mark, Outbox, Outgoing
 from vuka.fspiop.messages import body_hash
 from vuka.fspiop.times import format_datetime_ms, format_http_date
 from vuka.ids import FspId, TransferId, parse_id
@@ -100,6 +100,7 @@ class Filler:
             config.journal.enabled,
         )
         self._keys = KeySource(above=key_floor(clock_ms()))
+        self._outbox = Outbox(keeps_journal=config.journal.enabled)
         self._number = 0
 
     def fill(self, transfers: int) -> None:
@@ -125,8 +126,16 @@ class Filler:
         marks = [Mark(each.delivery, DeliveryState.DELIVERED, 1, 200, None, now_ms) for each in delivered]
         with self._database.begin() as tx:
             batch = run_batch(
-                tx, self._rules, commands, now_ms=now_ms, next_id=lambda: self._keys.next(now_ms), marks=marks
+                tx,
+                self._rules,
+                commands,
+                now_ms=now_ms,
+                next_id=lambda: self._keys.next(now_ms),
+                outbox=self._outbox,
+                marks=marks,
             )
+        if batch.written is not None:
+            self._outbox.committed(batch.written)
         wrong = [each for each in batch.outcomes if each.error is not None or each.note.startswith("refused")]
         if wrong:
             raise AssertionError(f"no transfer should be refused: {wrong[0]}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from vuka.cli import app
+from vuka.cli import application
 from vuka.config import settings
 
 ROOT = Path(__file__).parent.parent
@@ -22,7 +22,7 @@ def test_every_setting_is_on_the_configuration_page() -> None:
 
 def test_every_command_is_on_the_command_line_page_and_has_an_example() -> None:
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(application())
     names: list[str] = []
     for name, command in root.commands.items():  # type: ignore[attr-defined]
         below = getattr(command, "commands", None)

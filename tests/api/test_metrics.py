@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests import stores
+from tests import journalled, stores
 from tests.e2e.rig import Rig, answer, encode, running, transfer
 
 from vuka.api.hub import Hub, clock_ms, open_database
@@ -22,7 +22,7 @@ from vuka.cli.hub import found
 from vuka.config import Courier, Engine, Oracles, Scheme, load
 from vuka.engine.courier import Delivery, DeliveryOutcome, DeliveryReport
 from vuka.engine.observed import Committed
-from vuka.engine.outbox import Outgoing, Target
+from vuka.engine.outbox import Outgoing
 from vuka.errors import FspiopError
 from vuka.httpclient import Request
 from vuka.ids import FspId
@@ -261,8 +261,8 @@ def test_a_code_that_the_scheme_does_not_define_is_other() -> None:
 
 
 def _result(number: int) -> Committed:
-    target = Target("", {}, "", "transfers", str(number), "PUT", FspId("Hub"), PAYER, None, True)
-    outgoing = Outgoing(Delivery(number, PAYER, "PUT", [], None, 10**15, True), target, 0)
+    target = journalled.target("transfers", str(number), method="PUT", to=PAYER)
+    outgoing = Outgoing(Delivery(number, PAYER, "PUT", [], None, 10**15, True), target)
     return Committed(1, (outgoing,), (Ended(str(number), "PAYMENT", "COMMITTED", FspId(PAYER), 1_000),), 0.0, 0.0)
 
 

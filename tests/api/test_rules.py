@@ -14,6 +14,7 @@ from tests.switch.wire import PAYEE, PAYER, request_quote
 from vuka.api.access import needed_role
 from vuka.engine.keys import key_floor
 from vuka.switch.access import Role
+from vuka.switch.journal import Block, Received, subject_of, write
 
 ALWAYS = {"all": [{"fact": "operation", "operator": "isString", "value": True}]}
 OF_USD = {"all": [{"fact": "payload", "path": "$.amount.currency", "operator": "equal", "value": "USD"}]}
@@ -138,15 +139,13 @@ def past(bench: SchemeBench) -> list[str]:
     for number, (resource, currency) in enumerate((("quotes", "USD"), ("quotes", "EUR"), ("fxQuotes", "USD"))):
         at_ms = bench.now_ms + number * 60_000
         body = json.dumps({"amount": {"currency": currency}}).encode()
-        rows.append((key_floor(at_ms), at_ms, PAYER, PAYEE, resource, f"q-{number}", body))
+        rows.append((key_floor(at_ms), at_ms, resource, f"q-{number}", body))
+    headers = (("FSPIOP-Source", "payerfsp"),)
     with bench.work() as work:
-        work.tx.run_many(
-            """INSERT INTO message (message_id, at_ms, direction, source, destination, method, path, resource,
-                   resource_id, headers, body, outcome)
-               VALUES (?, ?, 'in', ?, ?, 'POST', '/', ?, ?, '[["FSPIOP-Source", "payerfsp"]]', ?, 'accepted')""",
-            rows,
-        )
-    return [row[5] for row in rows]
+        for key, at_ms, resource, about, body in rows:
+            message = Received(key, at_ms, PAYER, PAYEE, "POST", "/", resource, about, headers, body, "accepted")
+            write(work.tx, key, Block([message], [], [], [subject_of(about)]), node=0, settled=key)
+    return [about for _, _, _, about, _ in rows]
 
 
 def test_rules_are_tried_on_past_requests_and_change_nothing(

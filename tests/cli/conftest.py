@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
-from vuka.cli import app, output
+from vuka.cli import application, output
 from vuka.cli.hub import found
 from vuka.cli.process import HubProcess, hub_process
 from vuka.config import load
@@ -31,9 +31,12 @@ ODD_WORDS = "[/no] [bold]such thing"
 """What a participant may write, and a terminal library would take for markup."""
 
 
+APP = application()
+
+
 def vuka(*arguments: str, environment: Mapping[str, str] | None = None) -> Result:
     """Runs a command in this process. One that ends with an exception of its own fails the test."""
-    result = CliRunner().invoke(app, list(arguments), env=dict(environment or {}), catch_exceptions=False)
+    result = CliRunner().invoke(APP, list(arguments), env=dict(environment or {}), catch_exceptions=False)
     assert "Traceback" not in result.output
     return result
 

@@ -119,9 +119,9 @@ def test_rules_are_shown_as_they_are_set(url: str, file: Path) -> None:
 def test_rules_are_read_from_standard_input(url: str) -> None:
     from typer.testing import CliRunner  # the runner itself: this is about its input
 
-    from vuka.cli import app
+    from vuka.cli import application
 
-    result = CliRunner().invoke(app, ["fees", "set", "-", "--url", url], input=json.dumps([TOLL]))
+    result = CliRunner().invoke(application(), ["fees", "set", "-", "--url", url], input=json.dumps([TOLL]))
     assert result.stdout.startswith("1 rule in force, version ")
 
 

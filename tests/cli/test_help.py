@@ -10,7 +10,7 @@ import typer
 from tests.cli.conftest import vuka
 
 from vuka import __version__
-from vuka.cli import app
+from vuka.cli import application
 
 
 def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -22,7 +22,7 @@ def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, .
         yield from _commands(child, (*path, name))
 
 
-COMMANDS = sorted(_commands(typer.main.get_command(app)))
+COMMANDS = sorted(_commands(typer.main.get_command(application())))
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)

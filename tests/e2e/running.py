@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests import journalled
+
 from vuka.api.hub import Hub
 from vuka.api.server import Addresses, serve
 from vuka.cli.hub import found
@@ -101,12 +103,9 @@ class RunningHub:
         await self.hub.submit(ExpireTransfers())
         return self.hub.read(
             lambda tx, _ledger, _directory: [
-                (direction, method, path, source, destination)
-                for direction, method, path, source, destination in tx.query(
-                    """SELECT direction, method, path, source, destination FROM message
-                       WHERE resource_id = ? ORDER BY message_id""",
-                    (resource_id,),
-                )
+                (each.direction, each.method, each.path, each.source, each.destination)
+                for each in journalled.messages(tx)
+                if each.resource_id == resource_id
             ]
         )
 

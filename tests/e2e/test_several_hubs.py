@@ -23,6 +23,7 @@ from vuka.cli.hub import found
 from vuka.cli.process import free_port
 from vuka.config import Config
 from vuka.config import load as load_config
+from vuka.engine.outbox import still_owed
 from vuka.httpclient import Request, Response, TransportError
 from vuka.ids import FspId
 from vuka.ledger.sql import SqlLedger
@@ -168,7 +169,8 @@ def agree(config: Config, load: Load) -> None:
     try:
         with database.read() as tx:
             states = dict(tx.query("SELECT wire_id, state FROM transfer WHERE kind = 'PAYMENT'"))
-            owed = tx.query("SELECT state, COUNT(*) FROM delivery WHERE state <> 'DELIVERED' GROUP BY state")
+            owed = [(each.to, each.method, each.path) for each in still_owed(tx)]
+            parked = tx.query("SELECT COUNT(*) FROM delivery WHERE state = 'PARKED'")
             differences = audit(tx, SqlLedger(tx, 0)).differences
     finally:
         database.close()
@@ -178,6 +180,7 @@ def agree(config: Config, load: Load) -> None:
     assert load.disagreements() == []
     assert load.refused == 0
     assert owed == []
+    assert parked == [(0,)]
     assert differences == []
 
 
@@ -203,7 +206,7 @@ async def nothing_owed(config: Config, seconds: float = 20) -> None:
         async with asyncio.timeout(seconds):
             while True:
                 with database.read() as tx:
-                    if not tx.query("SELECT 1 FROM delivery WHERE state <> 'DELIVERED' LIMIT 1"):
+                    if not still_owed(tx) and not tx.query("SELECT 1 FROM delivery LIMIT 1"):
                         return
                 await asyncio.sleep(0.05)
     finally:

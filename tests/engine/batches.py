@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import count
+from collections.abc import Collection, Sequence
+from typing import Final
 
+from tests import journalled
 from tests.switch import wire
 from tests.switch.scheme_bench import SchemeBench
 from tests.switch.wire import PAYEE, PAYER
@@ -13,12 +14,16 @@ from vuka.api.hub import USE_CASES
 from vuka.api.wire import FspiopWire
 from vuka.engine.batch import Batch, Routed, Rules, run_batch, use_case
 from vuka.engine.courier import Delivery
-from vuka.engine.outbox import DeliveryState, Mark, make_outgoing
+from vuka.engine.keys import KeySource
+from vuka.engine.outbox import DeliveryState, Mark, Outbox, make_outgoing, settle
 from vuka.ids import FspId
 from vuka.ledger.sql import SqlLedger
-from vuka.store import Row
+from vuka.store import Row, WriteTx
 from vuka.switch.directory import DirectoryCache
 from vuka.switch.work import Action, Command, Forward, Inbound, JsonBody, Notice, Outcome, Work
+
+NODE: Final = 1
+"""Its keys are not those that the scheme was set up with."""
 
 
 class Poison(Command, frozen=True, kw_only=True):
@@ -70,8 +75,8 @@ class Batches:
         self.bench.take_quotes(PAYER, PAYEE)
         self.bench.take_notices()
         self.directories = DirectoryCache()
-        self.keys = count(1_000_000)
-        self.journal = True
+        self.keys = KeySource(node=NODE)
+        self.outbox = Outbox(node=NODE)
 
     @property
     def rules(self) -> Rules:
@@ -89,27 +94,69 @@ class Batches:
         *commands: Command,
         routed: Sequence[Routed] = (),
         marks: Sequence[Mark] = (),
+        behind: Collection[str] = (),
         commit: bool = True,
     ) -> Batch:
         tx = self.bench.database.start()
         try:
-            batch = run_batch(
-                tx,
-                self.rules,
-                commands,
-                now_ms=self.bench.now_ms,
-                next_id=lambda: next(self.keys),
-                routed=routed,
-                marks=marks,
-            )
+            batch = self.run_in(tx, *commands, routed=routed, marks=marks, behind=behind)
         except BaseException:
             tx.rollback()
             raise
-        if commit:
-            tx.commit()
-        else:
+        if not commit:
             tx.rollback()
+            return batch
+        tx.commit()
+        if batch.written is not None:
+            self.outbox.committed(batch.written)
         return batch
+
+    def run_in(
+        self,
+        tx: WriteTx,
+        *commands: Command,
+        routed: Sequence[Routed] = (),
+        marks: Sequence[Mark] = (),
+        behind: Collection[str] = (),
+    ) -> Batch:
+        """Runs a batch in a transaction, of which the caller says whether it is committed."""
+        return run_batch(
+            tx,
+            self.rules,
+            commands,
+            now_ms=self.bench.now_ms,
+            next_id=self.next_id,
+            outbox=self.outbox,
+            routed=routed,
+            marks=marks,
+            behind=behind,
+        )
+
+    @property
+    def journal(self) -> bool:
+        """Whether a journal is kept."""
+        return self.outbox.keeps_journal
+
+    @journal.setter
+    def journal(self, is_kept: bool) -> None:
+        self.outbox.keeps_journal = is_kept
+
+    def next_id(self) -> int:
+        return self.keys.next(self.bench.now_ms)
+
+    def crash(self) -> None:
+        """The process is gone, and the next one looks what it owes."""
+        self.outbox = Outbox(node=NODE, keeps_journal=self.journal)
+        with self.bench.database.begin() as tx:
+            settle(tx, NODE, now_ms=self.bench.now_ms)
+
+    def messages(self) -> list[journalled.Message]:
+        with self.bench.database.read() as tx:
+            return journalled.messages(tx)
+
+    def deliveries(self) -> list[tuple[str, str]]:
+        with self.bench.database.read() as tx:
+            return journalled.deliveries(tx)
 
     def rows(self, sql: str) -> list[Row]:
         with self.bench.database.read() as tx:
@@ -132,10 +179,10 @@ class Batches:
         outgoing = make_outgoing(
             notice,
             FspiopWire().compose(notice, self.bench.now_ms),
-            message_id=next(self.keys),
+            message_id=self.next_id(),
             now_ms=self.bench.now_ms,
             durable=False,
-            journal=self.journal,
+            keeps_journal=self.journal,
         )
         return Routed(message, "routed", (outgoing,))
 

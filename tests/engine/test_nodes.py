@@ -69,9 +69,9 @@ def owe(database: Database, number: int) -> int:
     key = KeySource(node=number).next(1_700_000_000_000)
     with database.begin() as tx:
         tx.run(
-            """INSERT INTO delivery (message_id, participant, endpoint, parameters, deadline_ms, state, attempts,
-                                     updated_ms) VALUES (?, 'payeefsp', '', '{}', 0, 'PENDING', 0, 0)""",
-            (key,),
+            """INSERT INTO delivery (message_id, participant, deadline_ms, state, attempts, updated_ms, message)
+               VALUES (?, 'payeefsp', 0, 'PENDING', 0, 0, ?)""",
+            (key, b""),
         )
     return key
 
@@ -84,7 +84,7 @@ def test_each_takes_the_lowest_free_number_which_stands_in_its_keys(database: Da
     assert [seat.number for seat in seats] == [0, 1, 2]
     assert [node_of(KeySource(node=seat.number).next(10**12)) for seat in seats] == [0, 1, 2]
     with database.begin() as tx:
-        nodes.leave(tx, seats[1])
+        nodes.leave(tx, seats[1], now_ms=0)
     assert join(database, "d").number == 1
 
 
@@ -144,7 +144,7 @@ def test_one_that_was_taken_over_writes_nothing_more(database: Database) -> None
 def test_one_whose_number_was_given_to_another_writes_nothing_more(database: Database) -> None:
     first = join(database, "a")
     with database.begin() as tx:
-        nodes.leave(tx, first)
+        nodes.leave(tx, first, now_ms=0)
     second = join(database, "b")
     assert second.number == first.number
     with pytest.raises(FencedError):
@@ -185,7 +185,7 @@ def test_a_number_is_free_again_when_nothing_is_owed_under_it(database: Database
     decide(database, nodes._tidy, TidyNodes(by=alive))
     assert holders(database) == {0: 1, 1: 1}
     with database.begin() as tx:
-        tx.run("UPDATE delivery SET state = 'DELIVERED' WHERE message_id = ?", (key,))
+        tx.run("DELETE FROM delivery WHERE message_id = ?", (key,))
     decide(database, nodes._tidy, TidyNodes(by=alive))
     assert holders(database) == {1: 1}
 
@@ -194,8 +194,8 @@ def test_one_that_ends_owing_nothing_leaves_no_row_and_one_that_owes_is_marked(d
     a, b = join(database, "a"), join(database, "b")
     owe(database, b.number)
     with database.begin() as tx:
-        nodes.leave(tx, a)
-        nodes.leave(tx, b)
+        nodes.leave(tx, a, now_ms=0)
+        nodes.leave(tx, b, now_ms=0)
     assert [(node.number, bool(node.is_stopped)) for node in read(database)] == [(1, True)]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 from structlog.testing import capture_logs
+from tests import journalled
 from tests.engine.batches import Batches, Poison
 from tests.switch import wire
 from tests.switch.wire import PAYEE, PAYER
@@ -14,7 +15,7 @@ from vuka.api.wire import FspiopWire
 from vuka.engine.courier import Delivery, DeliveryOutcome, DeliveryReport
 from vuka.engine.notifier import NotificationOutcome
 from vuka.engine.observed import QUIET_MS, SLOW_BATCH_SECONDS, Committed, EngineLog, Observer, Observers
-from vuka.engine.outbox import Target
+from vuka.engine.outbox import traces_of
 from vuka.ids import FspId
 from vuka.money import Currency
 from vuka.switch.alarms import AlarmEvent, Told
@@ -35,7 +36,7 @@ def report(
     error: str | None = None,
     traceparent: str = f"00-{TRACE}-b7ad6b7169203331-01",
 ) -> DeliveryReport:
-    target = Target("", {}, "", resource, resource_id, "POST", FspId(PAYER), to, None, True)
+    target = journalled.target(resource, resource_id, source=PAYER, to=to)
     headers = [("traceparent", traceparent)]
     return DeliveryReport(
         delivery=Delivery(7, to, "POST", headers, b"{}", 10**15, True, 1, target),
@@ -238,7 +239,9 @@ def test_a_message_by_which_the_hub_refuses_says_with_which_code() -> None:
 def _with_headers(batches: Batches, *headers: tuple[str, str], amount: str = "10 USD") -> str:
     """A prepared transfer whose prepare had these headers; its id."""
     prepared = wire.prepare(batches.bench, amount)
-    message = msgspec.structs.replace(prepared.message, headers=(*prepared.message.headers, *headers))
+    message = msgspec.structs.replace(
+        prepared.message, headers=(*prepared.message.headers, *headers), trace=traces_of(headers)
+    )
     batches.run(msgspec.structs.replace(prepared, message=message))
     return prepared.message.resource_id
 
@@ -268,12 +271,13 @@ def test_an_expiry_invents_no_trace_and_takes_none_of_another_payment() -> None:
     assert traces == {traced: list(CONTEXT), bare: []}
 
 
-def test_without_a_journal_an_expiry_carries_no_trace() -> None:
+def test_without_a_journal_an_expiry_carries_it_too() -> None:
     batches = Batches()
     batches.journal = False
     _with_headers(batches, *CONTEXT)
     batches.bench.now_ms += wire.EXPIRY_MS
-    assert [_trace_of(each.delivery.headers) for each in batches.run(ExpireTransfers()).outgoing] == [[], []]
+    outgoing = batches.run(ExpireTransfers()).outgoing
+    assert [_trace_of(each.delivery.headers) for each in outgoing] == [list(CONTEXT)] * 2
 
 
 def test_what_the_hub_answers_carries_the_whole_trace_context_of_the_question() -> None:

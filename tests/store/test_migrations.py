@@ -6,10 +6,14 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from tests import journalled
 
+from vuka.engine import outbox
+from vuka.engine.keys import KeySource
 from vuka.errors import OperatorError
 from vuka.store.migrate import HEAD, current_revision, migrate
 from vuka.store.sqlite import Database
+from vuka.switch import journal
 
 
 @pytest.fixture
@@ -124,3 +128,42 @@ def test_what_was_noted_before_there_were_deliveries_is_kept_and_told_to_nobody(
         (7, 1_700_000_000_000)
     ]
     connection.close()
+
+
+def test_the_journal_of_an_older_program_is_kept_in_blocks_and_what_it_owed_is_owed(path: Path) -> None:
+    from alembic import command
+
+    from vuka.store.migrate import _alembic
+
+    command.upgrade(_alembic(path), "0008")
+    connection = sqlite3.connect(path)
+    keys = [KeySource(node=node).next(1_700_000_000_000 + number) for node in (0, 3) for number in range(150)]
+    for number, key in enumerate(keys):
+        is_in = number % 2 == 0
+        direction, body, body_of = ("in", b"{%d}" % number, None) if is_in else ("out", None, keys[number - 1])
+        about = ("payer", "payee", "POST", "/transfers", "transfers", f"id-{number // 2}", '[["a", "b"]]')
+        connection.execute(
+            "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (key, number, direction, *about, body, body_of, "accepted"),
+        )
+        if direction == "out":
+            state = {1: "PENDING", 3: "PARKED"}.get(number, "DELIVERED")
+            connection.execute(
+                "INSERT INTO delivery VALUES (?, 'payee', 'TRANSFER', '{}', 9, ?, 2, 200, NULL, 7)",
+                (key, state),
+            )
+    connection.commit()
+    connection.close()
+    assert migrate(path) == "0008"
+    database = Database.open(path)
+    with database.read() as tx:
+        kept = journalled.messages(tx)
+        assert [each.message_id for each in kept] == sorted(keys)
+        assert [each.body for each in kept if each.message_id in keys[:4]] == [b"{0}", b"{0}", b"{2}", b"{2}"]
+        (owed,) = outbox.load_owed(tx, "payee", after=0, limit=10)
+        assert (owed.id, owed.body, owed.headers, owed.attempts) == (keys[1], b"{0}", [("a", "b")], 2)
+        assert [each.message_id for each in outbox.parked(tx)] == [keys[3]]
+        found = journal.find(tx, (), {"id-0", "id-70", "id-149"})
+        states = [found.marks[each.message_id].state for each in found.sent]
+        assert states == ["PENDING", "DELIVERED", "DELIVERED"]
+    database.close()

@@ -33,12 +33,12 @@ from vuka.plugins import Plugins, hookimpl
 from vuka.rules import Event, RulesError
 from vuka.store import Row
 from vuka.switch import quotes
+from vuka.switch.journal import Block, Received, subject_of, write
 from vuka.switch.participants import SetParticipantActive
 from vuka.switch.quote_rules import (
     PAYLOAD_DEPTH_MAX,
     PAYLOAD_VALUES_MAX,
     Page,
-    PastRequest,
     QuoteRules,
     Reroute,
     SetQuoteRules,
@@ -472,9 +472,9 @@ def test_an_event_may_carry_what_others_read_from_it() -> None:
 # --- trying -----------------------------------------------------------------------------------------------------
 
 
-def past(hub: SchemeBench, source: str = PAYER, body: bytes | None = b'{"amount": {"currency": "USD"}}') -> PastRequest:
-    headers = json.dumps([["FSPIOP-Source", source]])
-    return PastRequest(1, hub.now_ms, "quotes", "q-1", source, PAYEE, headers, body, "accepted")
+def past(hub: SchemeBench, source: str = PAYER, body: bytes = b'{"amount": {"currency": "USD"}}') -> Received:
+    headers = (("FSPIOP-Source", source),)
+    return Received(1, hub.now_ms, source, PAYEE, "POST", "/quotes", "quotes", "q-1", headers, body, "accepted")
 
 
 def test_rules_are_tried_on_a_past_request(hub: SchemeBench) -> None:
@@ -496,30 +496,24 @@ def test_trying_puts_nothing_in_force(hub: SchemeBench) -> None:
 
 
 def test_a_past_request_whose_body_is_not_kept_is_told_as_that(hub: SchemeBench) -> None:
-    trial = try_rules(compile_quote_rules(json.dumps([refusing()])), hub.directory, past(hub, body=None))
+    trial = try_rules(compile_quote_rules(json.dumps([refusing()])), hub.directory, past(hub, body=b""))
     assert (trial.held, str(trial.decision)) == ((), "3101 Malformed syntax - the body is not JSON")
 
 
 def journal(hub: SchemeBench, count: int) -> None:
-    """So many requests, and as many answers, in the journal."""
+    """So many requests, and as many answers, in the journal: a block for each."""
     with hub.work() as work:
-        work.tx.run_many(
-            """INSERT INTO message (message_id, at_ms, direction, source, destination, method, path, resource,
-                   resource_id, headers, body, outcome)
-               VALUES (?, 0, ?, 'a', 'b', ?, '/', 'quotes', ?, '[]', ?, 'accepted')""",
-            [
-                (number, direction, method, f"q-{number // 2}", b"{}")
-                for number in range(2, 2 * count + 2)
-                for direction, method in ((("in", "POST"), ("out", "PUT"))[number % 2],)
-            ],
-        )
+        for number in range(2, 2 * count + 2):
+            method, about = ("POST", "PUT")[number % 2], f"q-{number // 2}"
+            message = Received(number, 0, "a", "b", method, "/", "quotes", about, (), b"{}", "accepted")
+            write(work.tx, number, Block([message], [], [], [subject_of(about)]), node=0, settled=number)
 
 
 def test_past_requests_are_found_newest_first_page_by_page(hub: SchemeBench) -> None:
     journal(hub, 5)
 
     def page(before: int) -> Page:
-        return hub.read(lambda tx, _ledger, _directory: past_requests(tx, before=before, down_to=4, messages=3))
+        return hub.read(lambda tx, _ledger, _directory: past_requests(tx, before=before, down_to=4, blocks=3))
 
     pages = [page(2**63 - 1)]
     while pages[-1].before is not None:

@@ -217,10 +217,19 @@ class SettlementMachine(RuleBasedStateMachine):
         self.hub.close()
 
 
+def lives(count: int) -> settings:
+    return settings(max_examples=count, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
+
+
 TestSettlementMachine = SettlementMachine.TestCase
-TestSettlementMachine.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestSettlementMachine.settings = lives(40)
+
+
+@pytest.mark.soak
+class TestManySettlementMachines(SettlementMachine.TestCase):  # type: ignore[name-defined, misc]
+    """The same for long."""
+
+    settings = lives(400)
 
 
 def walk(seed: int, steps: int) -> SettlementMachine:

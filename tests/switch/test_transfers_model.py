@@ -11,6 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -343,10 +344,21 @@ def _end_told(notice: Notice) -> str | None:
     return None
 
 
-SwitchAgainstModel.TestCase.settings = settings(
-    max_examples=200,
-    stateful_step_count=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-)
+def lives(count: int) -> settings:
+    return settings(
+        max_examples=count,
+        stateful_step_count=30,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+    )
+
+
 TestSwitchAgainstModel = SwitchAgainstModel.TestCase
+TestSwitchAgainstModel.settings = lives(100)
+
+
+@pytest.mark.soak
+class TestSwitchAgainstModelForLong(SwitchAgainstModel.TestCase):  # type: ignore[name-defined, misc]
+    """The same for long."""
+
+    settings = lives(2_000)

@@ -21,10 +21,10 @@ from vuka.engine.keys import key_floor
 from vuka.errors import FspiopError
 from vuka.fspiop.times import format_datetime_ms
 from vuka.rules import RulesError, RuleSet
+from vuka.switch.journal import Received
 from vuka.switch.quote_rules import (
     KIND,
     OPERATIONS,
-    PastRequest,
     Reroute,
     SetQuoteRules,
     Trial,
@@ -34,8 +34,8 @@ from vuka.switch.quote_rules import (
     try_rules,
 )
 
-PAGE_MESSAGES: Final = 2_000
-"""Messages of the journal looked through at a time: payments go on in between."""
+PAGE_BLOCKS: Final = 25
+"""Blocks of the journal looked through at a time: payments go on in between."""
 
 
 def routes(hub: Hub) -> list[Route]:
@@ -64,18 +64,18 @@ def routes(hub: Hub) -> list[Route]:
     ]
 
 
-async def _requests(hub: Hub, asked: TryRequest) -> list[PastRequest]:
+async def _requests(hub: Hub, asked: TryRequest) -> list[Received]:
     """The past requests that rules are to be tried on, the newest first."""
     if asked.ids is not None:
         ids = asked.ids
         return hub.read(lambda tx, _ledger, _directory: past_requests_of(tx, ids))[: asked.limit]
     down_to = min(key_floor(since_ms(asked)), KEY_MAX)
     before: int | None = KEY_MAX
-    found: list[PastRequest] = []
+    found: list[Received] = []
     while before is not None and len(found) < asked.limit:
         below = before
         page = hub.read(
-            lambda tx, _ledger, _directory: past_requests(tx, before=below, down_to=down_to, messages=PAGE_MESSAGES)  # noqa: B023 - read at once
+            lambda tx, _ledger, _directory: past_requests(tx, before=below, down_to=down_to, blocks=PAGE_BLOCKS)  # noqa: B023 - read at once
         )
         found += page.requests
         before = page.before

@@ -12,13 +12,14 @@ from typing import Final, assert_never
 from urllib.parse import quote
 
 from vuka.api.signatures import HubKey
-from vuka.engine.outbox import Composed, Target
+from vuka.engine.outbox import Composed
 from vuka.errors import FspiopError
 from vuka.fspiop import render
 from vuka.fspiop.endpoints import EndpointType, callback_url, id_parameters, party_parameters
 from vuka.fspiop.headers import Headers, forward_headers, hub_headers
 from vuka.fspiop.messages import TransferState
 from vuka.fspiop.versions import Version, parse_accept, parse_content_type
+from vuka.switch.journal import Sent
 from vuka.switch.work import Action, ErrorBody, Forward, Header, JsonBody, Notice, TransferBody
 
 _ENDPOINTS: Final[Mapping[tuple[str, Action], EndpointType]] = {
@@ -130,7 +131,7 @@ class FspiopWire:
         written = parse_content_type(resource, sent.get("content-type") or "")
         return (written.version if written is not None and written.version is not None else Version.V2_0).value
 
-    def url(self, endpoints: Mapping[str, str], target: Target) -> str:
+    def url(self, endpoints: Mapping[str, str], target: Sent) -> str:
         """Where a message goes now: the participant's endpoint of that type, filled in.
 
         Raises `LookupError` with a sentence for operators.

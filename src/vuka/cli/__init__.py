@@ -2,44 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from typing import Annotated, Final
 
 import typer
 
 from vuka import __version__
-from vuka.cli import (
-    access,
-    audit,
-    bank_files,
-    bench,
-    books,
-    config,
-    demo,
-    fees,
-    funds,
-    hub,
-    key,
-    messages,
-    model,
-    notifications,
-    oracle,
-    participant,
-    quotes,
-    schedule,
-    settlement,
-    trace,
-    transfer,
-)
-from vuka.cli.client import use_ca_file, use_token
 
-app = typer.Typer(
-    name="vuka",
-    help="An open instant-payments hub: Mojaloop's APIs, one process, one data directory.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+_COMMANDS: Final = {
+    "init": "hub:init",
+    "serve": "hub:serve",
+    "demo": "demo:demo",
+    "participant": "participant:app",
+    "oracle": "oracle:app",
+    "key": "key:app",
+    "funds": "funds:app",
+    "transfer": "transfer:app",
+    "quotes": "quotes:app",
+    "message": "messages:app",
+    "notification": "notifications:app",
+    "access": "access:app",
+    "model": "model:app",
+    "account-type": "model:types",
+    "window": "settlement:windows",
+    "settlement": "settlement:app",
+    "bank-account": "bank_files:app",
+    "schedule": "schedule:app",
+    "fees": "fees:app",
+    "books": "books:app",
+    "trace": "trace:trace",
+    "audit": "audit:audit",
+    "config": "config:config",
+    "bench": "bench:app",
+}
+"""Where each command is, in the order in which help lists them: a module here, and the command or group in it.
+
+One is imported when it is called: most need nothing of the hub, and start in half the time without it.
+"""
+
+_OPTIONS_WITH_VALUE: Final = ("--token", "--ca-file")
 
 
 def _print_version(wanted: bool) -> None:
@@ -48,7 +51,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
@@ -72,40 +74,46 @@ def _root(
         ),
     ] = "",
 ) -> None:
+    from vuka.cli.client import use_ca_file, use_token
+
     use_token(token)
     use_ca_file(ca_file)
 
 
-app.command("init")(hub.init)
-app.command("serve")(hub.serve)
-app.command("demo")(demo.demo)
-app.add_typer(participant.app, name="participant")
-app.add_typer(oracle.app, name="oracle")
-app.add_typer(key.app, name="key")
-app.add_typer(funds.app, name="funds")
-app.add_typer(transfer.app, name="transfer")
-app.add_typer(quotes.app, name="quotes")
-app.add_typer(messages.app, name="message")
-app.add_typer(notifications.app, name="notification")
-app.add_typer(access.app, name="access")
-app.add_typer(model.app, name="model")
-app.add_typer(model.types, name="account-type")
-app.add_typer(settlement.windows, name="window")
-app.add_typer(settlement.app, name="settlement")
-settlement.app.command("export")(bank_files.export)
-settlement.app.command("check-statement")(bank_files.check_statement)
-settlement.app.command("import-statement")(bank_files.import_statement)
-settlement.app.command("statements")(bank_files.statements)
-app.add_typer(bank_files.app, name="bank-account")
-app.add_typer(schedule.app, name="schedule")
-app.add_typer(fees.app, name="fees")
-app.add_typer(books.app, name="books")
-app.command("trace")(trace.trace)
-app.command("audit")(audit.audit)
-app.command("config")(config.config)
-app.add_typer(bench.app, name="bench")
+def application(names: Iterable[str] = tuple(_COMMANDS)) -> typer.Typer:
+    """The command line with these commands: all of them, where none are named."""
+    app = typer.Typer(
+        name="vuka",
+        help="An open instant-payments hub: Mojaloop's APIs, one process, one data directory.",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name in names:
+        module, _, attribute = _COMMANDS[name].partition(":")
+        found = getattr(import_module(f"vuka.cli.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+    return app
+
+
+def named(arguments: Sequence[str]) -> str | None:
+    """The command that a command line names; None where it asks for help, or names none that there is."""
+    rest = iter(arguments)
+    for argument in rest:
+        if argument in _OPTIONS_WITH_VALUE:
+            next(rest, None)
+        elif not argument.startswith(tuple(f"{option}=" for option in _OPTIONS_WITH_VALUE)):
+            return argument if argument in _COMMANDS else None
+    return None
 
 
 def main() -> None:
     """Runs the command line."""
+    name = named(sys.argv[1:])
+    app = application() if name is None else application((name,))
     app()

@@ -16,7 +16,8 @@ from vuka.bankfiles.identifiers import ACCOUNT_SCHEMES, IBAN
 from vuka.bankfiles.orders import FORMATS
 from vuka.cli.client import DEFAULT_URL, HubUrl, call, download, try_call
 from vuka.cli.output import AsJson, console, fail, print_json, print_table
-from vuka.cli.settlement import Number
+
+Number = Annotated[int, typer.Argument(help="Its number.", min=1)]
 
 app = typer.Typer(
     no_args_is_help=True, help="Bank accounts: where participants, and the scheme, keep what they settle with."

@@ -7,13 +7,14 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from vuka.cli import bank_files
+from vuka.cli.bank_files import Number
 from vuka.cli.client import DEFAULT_URL, HubUrl, call, find
 from vuka.cli.output import AsJson, console, fail, print_json, print_table
 
 app = typer.Typer(no_args_is_help=True, help="Settlements: what closed windows hold is discharged.")
 windows = typer.Typer(no_args_is_help=True, help="Settlement windows: which transfers are settled together.")
 
-Number = Annotated[int, typer.Argument(help="Its number.", min=1)]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the records.")]
 Reference = Annotated[str | None, typer.Option("--reference", help="The settlement bank's reference.")]
 
@@ -237,3 +238,9 @@ def _print(url: str, settlement: dict[str, Any]) -> None:
         ("participant", "currency", "owes", "is owed", "state"),
         rows,
     )
+
+
+app.command("export")(bank_files.export)
+app.command("check-statement")(bank_files.check_statement)
+app.command("import-statement")(bank_files.import_statement)
+app.command("statements")(bank_files.statements)

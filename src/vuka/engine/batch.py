@@ -6,29 +6,18 @@ function, so that tests and the simulation run exactly what the hub runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, TypeAlias, cast
 
 import msgspec
 import structlog
 
 from vuka.config import Scheme
-from vuka.engine.outbox import (
-    Mark,
-    Outgoing,
-    Wire,
-    make_outgoing,
-    with_trace_of_prepare,
-    write_marks,
-    write_owed,
-    write_received,
-    write_sent,
-)
+from vuka.engine.outbox import Entries, Mark, Outbox, Outgoing, Wire, Written, make_outgoing
 from vuka.errors import ErrorCode, FspiopError
 from vuka.ledger.model import Ledger
 from vuka.store import Tx, WriteTx
 from vuka.switch.directory import Directory
-from vuka.switch.transfers import ExpireTransfers
 from vuka.switch.work import Command, Ended, Handler, Inbound, Notice, Outcome, Work
 
 log: Final = structlog.get_logger("vuka.engine")
@@ -64,6 +53,9 @@ class Batch(msgspec.Struct):
     outgoing: list[Outgoing]
     directory: Directory
     ended: list[Ended]
+    filed: Mapping[tuple[str, str], int]
+    written: Written | None = None
+    """What it left in journal and outbox."""
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -84,13 +76,17 @@ def run_batch(
     *,
     now_ms: int,
     next_id: Callable[[], int],
+    outbox: Outbox,
     routed: Sequence[Routed] = (),
     marks: Sequence[Mark] = (),
+    behind: Collection[str] = (),
 ) -> Batch:
     """Decides ``commands`` and writes everything that follows from them, short of the commit.
 
     If a use case raises, everything is undone and the commands are run one by one, so that only the one at fault
     fails (error 2001), and says so to whoever waits for it. Raises where the database fails: then nothing is written.
+    The caller tells ``outbox`` of `Batch.written` once it is durable; ``behind`` are those that are read for from the
+    outbox's table.
     """
     try:
         with tx.savepoint():
@@ -101,17 +97,17 @@ def run_batch(
             raise
         log.exception("a batch failed and is run again one by one", commands=len(commands))
         batch = _decide_one_by_one(tx, rules, commands, now_ms, next_id)
-    if rules.journal:
-        write_received(tx, _journal_of(commands, batch.outcomes))
-        write_received(tx, [(each.inbound, each.outcome) for each in routed])
-        write_sent(tx, [outgoing for each in routed for outgoing in each.sent])
-    write_sent(tx, batch.outgoing)
-    write_owed(tx, batch.outgoing)
-    write_marks(tx, marks, journal=rules.journal)
+    received = _received(commands, batch.outcomes)
+    # What a batch has decided counts, where the API has noted the same message as refused.
+    received += [(each.inbound, each.outcome) for each in routed]
+    entries = Entries(
+        received, [outgoing for each in routed for outgoing in each.sent], batch.outgoing, marks, batch.filed
+    )
+    batch.written = outbox.write(tx, entries, block_id=next_id(), now_ms=now_ms, behind=behind)
     return batch
 
 
-def _journal_of(commands: Sequence[Command], outcomes: Sequence[Outcome]) -> list[tuple[Inbound, str]]:
+def _received(commands: Sequence[Command], outcomes: Sequence[Outcome]) -> list[tuple[Inbound, str]]:
     rows: list[tuple[Inbound, str]] = []
     for command, outcome in zip(commands, outcomes, strict=True):
         message = getattr(command, "message", None)
@@ -141,16 +137,20 @@ def _decide(tx: WriteTx, rules: Rules, commands: Sequence[Command], now_ms: int,
     undecided = [type(command).__name__ for command, outcome in zip(commands, outcomes, strict=True) if outcome is None]
     if undecided:
         raise AssertionError(f"no use case decides {undecided[0]}")
-    notices = work.notices
-    if rules.journal and ExpireTransfers in kinds:
-        notices = with_trace_of_prepare(tx, notices)
-    outgoing = [_outgoing(rules, notice, next_id(), now_ms) for notice in notices]
-    return Batch(cast(list[Outcome], outcomes), outgoing, work.directory, work.ended)
+    outgoing = [_outgoing(rules, work, notice, next_id()) for notice in work.notices]
+    return Batch(cast(list[Outcome], outcomes), outgoing, work.directory, work.ended, work.filed)
 
 
-def _outgoing(rules: Rules, notice: Notice, message_id: int, now_ms: int) -> Outgoing:
-    composed = rules.wire.compose(notice, now_ms)
-    return make_outgoing(notice, composed, message_id=message_id, now_ms=now_ms, durable=True, journal=rules.journal)
+def _outgoing(rules: Rules, work: Work, notice: Notice, message_id: int) -> Outgoing:
+    return make_outgoing(
+        notice,
+        rules.wire.compose(notice, work.now_ms),
+        message_id=message_id,
+        now_ms=work.now_ms,
+        durable=True,
+        keeps_journal=rules.journal,
+        filed=work.filed,
+    )
 
 
 def _decide_one_by_one(
@@ -159,6 +159,7 @@ def _decide_one_by_one(
     outcomes: list[Outcome] = []
     outgoing: list[Outgoing] = []
     ended: list[Ended] = []
+    filed: dict[tuple[str, str], int] = {}
     for command in commands:
         try:
             with tx.savepoint():
@@ -173,4 +174,5 @@ def _decide_one_by_one(
         outcomes += alone.outcomes
         outgoing += alone.outgoing
         ended += alone.ended
-    return Batch(outcomes, outgoing, rules.load_directory(tx), ended)
+        filed.update(alone.filed)
+    return Batch(outcomes, outgoing, rules.load_directory(tx), ended, filed)

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import heapq
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -55,13 +55,15 @@ class Delivery(msgspec.Struct):
     id: int
     to: str
     method: str
-    headers: list[tuple[str, str]]
+    headers: Sequence[tuple[str, str]]
     body: bytes | None
     deadline_ms: int
     durable: bool
     attempts: int = 0
     target: object = None
     owed_ms: int = 0
+    has_row: bool = False
+    """Whether it may have a row in the outbox's table, to be removed when it has arrived."""
 
 
 class DeliveryOutcome(StrEnum):

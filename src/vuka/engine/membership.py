@@ -150,7 +150,7 @@ class Membership:
         self._tidied_ms = now_ms
         return True
 
-    def leave(self, database: Database) -> None:
+    def leave(self, database: Database, *, now_ms: int) -> None:
         """Says that it ends, so that nobody waits for it."""
         with database.begin() as tx:
-            leave(tx, self.seat)
+            leave(tx, self.seat, now_ms=now_ms)

@@ -31,16 +31,17 @@ from vuka.engine.nodes import BEAT_MS, Beat, FencedError, TakeOver, TidyNodes, a
 from vuka.engine.nodes import USE_CASES as NODE_USE_CASES
 from vuka.engine.notifier import Notifier
 from vuka.engine.observed import Committed, EngineLog, Observer, Observers
-from vuka.engine.outbox import DeliveryState, Mark, Target, Wire, make_outgoing, traces_of
+from vuka.engine.outbox import DeliveryState, Mark, Outbox, Wire, make_outgoing, traces_of
 from vuka.errors import ErrorCode, FspiopError, OperatorError
 from vuka.httpclient import HttpClient, believing
 from vuka.ids import HUB, FspId, TransferId, parse_id
 from vuka.ledger.model import Ledger
 from vuka.plugins import Channel
 from vuka.store import CommitUnknownError, Database, Tx, UnavailableError, WriteTx
-from vuka.switch import gross_settlement, schedules, transfers, undelivered
+from vuka.switch import gross_settlement, journal, schedules, transfers, undelivered
 from vuka.switch.alarms import AlarmRules
 from vuka.switch.directory import Directory, DirectoryCache
+from vuka.switch.journal import Sent
 from vuka.switch.work import Command, Inbound, Notice, Outcome, Work, in_declared_version
 
 log: Final = structlog.get_logger("vuka.engine")
@@ -63,6 +64,9 @@ REFUSED_BODY_BYTES_MAX: Final = 16_384
 """How much of a refused message's body is kept: enough to see what was wrong, too little to fill a disk with."""
 
 PURGE_EVERY_MS: Final = 10_000
+
+PURGE_BLOCKS_MAX: Final = 100
+"""Blocks of the journal that one batch removes at most: a longer transaction would keep payments waiting."""
 
 SCHEDULES_MS_MAX: Final = 1_000
 """How late a settlement window may close by its schedule, in milliseconds, however seldom the other timers look."""
@@ -145,6 +149,7 @@ class Engine:
         self._queue: deque[_Submission] = deque()
         self._routed: list[Routed] = []
         self._marks: list[Mark] = []
+        self._outbox = Outbox(keeps_journal=config.journal.enabled)
         self._wake = asyncio.Event()
         self._closing = False
         self._keys = KeySource()
@@ -207,11 +212,13 @@ class Engine:
         As one of several it takes a seat among them first. Raises `OperatorError` where there is none.
         """
         number = self._join()
+        self._outbox = Outbox(node=number or 0, keeps_journal=self.config.journal.enabled)
+        self._settle()
         with self.database.read() as tx:
             highest = max(
                 tx.query(f"SELECT COALESCE(MAX({column}), 0) FROM {table}")[0][0]
                 for table, column in (
-                    ("message", "message_id"),
+                    ("journal_block", "block_id"),
                     ("transfer", "transfer_seq"),
                     ("quote", "quote_seq"),
                     ("fx_quote", "fx_quote_seq"),
@@ -220,11 +227,8 @@ class Engine:
             )
             # Headroom moves have no record but the ledger's own.
             ((ledger_ns,),) = tx.query("SELECT COALESCE(MAX(timestamp), 0) FROM ledger_transfer")
-            owed = outbox.participants_owed(tx, node=number)
         self._keys = KeySource(node=number or 0, above=max(highest, key_floor(ledger_ns // 1_000_000)))
-        for participant in owed:
-            self._behind[participant] = 0
-            self._reload(participant)
+        self._take_up_owed()
         self._tasks = [
             asyncio.create_task(self._write(), name="vuka-engine"),
             asyncio.create_task(self._tick(), name="vuka-timers"),
@@ -234,6 +238,27 @@ class Engine:
             self._tasks.append(asyncio.create_task(self._live(self._membership), name="vuka-node"))
             self._tasks.append(asyncio.create_task(self._follow(), name="vuka-directory"))
         self._tasks[0].add_done_callback(self._writer_ended)
+
+    def _settle(self) -> None:
+        """What an earlier process owed by its blocks alone gets rows; where the disk is full, with the first batch."""
+        with self.database.read() as tx:
+            last, settled = journal.settled_up_to(tx, self._outbox.node)
+        if last <= settled:
+            return
+        try:
+            with self.database.begin() as tx:
+                outbox.settle(tx, self._outbox.node, now_ms=self._clock_ms())
+        except Exception as error:
+            log.warning("what is still owed can't be noted now and is taken up later", reason=str(error))
+            self._outbox.is_in_doubt = True
+
+    def _take_up_owed(self) -> None:
+        """Has everything that is owed under its number and has a row delivered, after what is queued already."""
+        with self.database.read() as tx:
+            owed = outbox.participants_owed(tx, node=self._number)
+        for participant in owed:
+            self._behind[participant] = 0
+            self._reload(participant)
 
     def _writer_ended(self, writer: asyncio.Task[None]) -> None:
         """It ends when the hub stops. Where it fails, by a defect of ours, nobody waits in vain, and health says so."""
@@ -326,7 +351,6 @@ class Engine:
                 ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub is shutting down", headers=(("Retry-After", "5"),)
             )
         now_ms = self._clock_ms()
-        journal = self._rules.journal
         made = [
             make_outgoing(
                 notice,
@@ -334,7 +358,7 @@ class Engine:
                 message_id=self._keys.next(now_ms),
                 now_ms=now_ms,
                 durable=False,
-                journal=journal,
+                keeps_journal=self._rules.journal,
             )
             for notice in notices
             if notice.to not in self._behind and len(self._routed) < ROUTED_MAX
@@ -349,7 +373,7 @@ class Engine:
                 headers=(("Retry-After", "1"),),
             )
         self._observer.routed(sent)
-        if journal:
+        if self._rules.journal:
             self._routed.append(Routed(inbound, outcome, sent))
             self._wake.set()
 
@@ -410,10 +434,14 @@ class Engine:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), MARKS_WAIT_MS / 1000)
                 self._wake.clear()
-            while self._queue or self._routed or self._marks:
+            while self._queue or self._routed or self._marks or self._has_late():
                 await self._write_batch()
             if self._closing:
                 return
+
+    def _has_late(self) -> bool:
+        """Whether what is owed needs rows; where the hub stops the next start gives it these."""
+        return not self._closing and self._outbox.has_late(self._clock_ms())
 
     async def _write_batch(self) -> None:
         queue = self._queue
@@ -450,8 +478,10 @@ class Engine:
                 self._marks = [*marks, *self._marks]
                 # What may be in the journal after all is not written there again.
                 self._routed = self._routed if isinstance(error, CommitUnknownError) else [*routed, *self._routed]
-            if isinstance(error, CommitUnknownError) and self._membership is not None:
-                self._membership.forget_reloads()
+            if isinstance(error, CommitUnknownError):
+                self._outbox.is_in_doubt = True
+                if self._membership is not None:
+                    self._membership.forget_reloads()
             # What nobody else asks again for: whose request did not arrive is told when the disk works again.
             kept = [each for each in taken if isinstance(each.command, _OWN_REPORTS)]
             self._queue.extendleft(reversed(kept))
@@ -460,9 +490,14 @@ class Engine:
             return
         was_away, self._failures, self._lost = self._failures > 0, 0, False
         self._ended.difference_update(mark.delivery.id for mark in marks)
+        was_in_doubt = self._outbox.is_in_doubt
+        if batch.written is not None:
+            self._outbox.committed(batch.written)
         told = Committed(len(taken), batch.outgoing, batch.ended, decided - started, loop.time() - decided)
         self.statistics.add(told)
         self._committed(taken, batch)
+        if was_in_doubt:
+            self._take_up_owed()
         if was_away:
             self.courier.resume()
         try:
@@ -479,8 +514,10 @@ class Engine:
             commands,
             now_ms=now_ms,
             next_id=lambda: self._keys.next(now_ms),
+            outbox=self._outbox,
             routed=routed,
             marks=marks,
+            behind=self._behind,
         )
 
     @property
@@ -565,15 +602,18 @@ class Engine:
     def _hand_over(self, deliveries: Sequence[Delivery]) -> None:
         """Gives durable messages to the courier; where a queue is full they wait in the outbox."""
         for delivery in deliveries:
-            if delivery.to in self._behind or delivery.id <= self._reloaded.get(delivery.to, 0):
+            is_behind = delivery.to in self._behind
+            if delivery.has_row and (is_behind or delivery.id <= self._reloaded.get(delivery.to, 0)):
                 continue
             try:
-                is_queued = self.courier.post(delivery)
+                is_queued = not is_behind and self.courier.post(delivery)
             except Exception:  # it is durable: the timer finds it in the outbox
                 log.exception("a message could not be handed to the courier", participant=delivery.to)
                 is_queued = False
             if not is_queued:
                 self._behind[delivery.to] = min(self._behind.get(delivery.to, delivery.id - 1), delivery.id - 1)
+                if not delivery.has_row:
+                    self._outbox.strand(delivery)
 
     def _catch_up(self) -> None:
         """Reads for whoever is behind and has room: whatever was missed, a failed read above all, is made good here."""
@@ -587,7 +627,7 @@ class Engine:
     def _reload(self, participant: str) -> None:
         """The participant's queue has room: takes what it is owed from the outbox, oldest first."""
         after = self._behind.get(participant)
-        if after is None or self._closing:
+        if after is None or self._closing or self._outbox.has_stranded(participant):
             return
         while True:
             with self.database.read() as tx:
@@ -605,7 +645,7 @@ class Engine:
     def _resolve(self, delivery: Delivery) -> str:
         participant = self._directory.get(delivery.to)
         target = delivery.target
-        if participant is None or not isinstance(target, Target):
+        if participant is None or not isinstance(target, Sent):
             raise LookupError(f"{delivery.to} is not a participant")
         return self._wire.url(participant.endpoints, target)
 
@@ -619,7 +659,7 @@ class Engine:
             self._wake.set()
         self._observer.attempted(report)
         target = report.delivery.target
-        if state is not DeliveryState.PARKED or not isinstance(target, Target):
+        if state is not DeliveryState.PARKED or not isinstance(target, Sent):
             return
         is_end = (target.resource, target.method) == ("transfers", "PUT") and target.source != HUB
         if is_end and report.status is not None and self.running:
@@ -630,7 +670,7 @@ class Engine:
                 undelivered.ReportUndelivered(
                     resource=target.resource,
                     ids=_ids_of(target),
-                    source=target.source,
+                    source=FspId(target.source),
                     to=FspId(report.to),
                     reason=report.error or "",
                     version=self._wire.answer_version(target.resource, report.delivery.headers),
@@ -668,7 +708,7 @@ class Engine:
         if self._membership is None or self._has_failed or not self._tasks:
             return
         try:
-            self._membership.leave(self.database)
+            self._membership.leave(self.database, now_ms=self._clock_ms())
         except Exception:  # they notice by themselves, a little later
             log.exception("the other hub processes could not be told that this one ends")
 
@@ -691,7 +731,7 @@ class Engine:
                 self.read(lambda _tx, _ledger, _directory: None)
 
     async def _beat(self, membership: Membership) -> None:
-        if not membership.has_signed:
+        if not membership.has_signed or self._outbox.is_in_doubt:
             await self._enqueue(Beat(), internal=True)
         if not self.writes:
             return
@@ -740,6 +780,8 @@ class Engine:
                 if self._is_away:
                     continue
                 self._catch_up()
+                if self._has_late():
+                    self._wake.set()
                 await self._expire()
                 await self._settle_gross()
                 await self._purge()
@@ -807,7 +849,7 @@ _DELIVERY_STATES: Final = {
 }
 
 
-def _ids_of(target: Target) -> tuple[str, ...]:
+def _ids_of(target: Sent) -> tuple[str, ...]:
     """What follows the resource: a path says it, each segment escaped; where it does not, the body's id."""
     segments = tuple(unquote(segment) for segment in target.path.split("/")[2:])
     return segments or (target.resource_id,)
@@ -828,7 +870,7 @@ def _anything_scheduled(now_ms: int, *, replans_all: bool) -> Callable[[Tx, Ledg
 
 
 def _anything_before(tx: Tx, before: int) -> bool:
-    return bool(tx.query("SELECT 1 FROM message WHERE message_id < ? LIMIT 1", (before,)))
+    return journal.anything_before(tx, before)
 
 
 class Unpark(Command, frozen=True, kw_only=True):
@@ -868,7 +910,7 @@ def _unpark(work: Work, commands: Sequence[Unpark]) -> list[Outcome]:
 
 
 def _purge_journal(work: Work, commands: Sequence[PurgeJournal]) -> list[Outcome]:
-    return [Outcome(value=outbox.purge(work.tx, command.before)) for command in commands]
+    return [Outcome(value=journal.purge(work.tx, command.before, blocks_max=PURGE_BLOCKS_MAX)) for command in commands]
 
 
 USE_CASES: Final = (

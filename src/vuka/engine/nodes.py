@@ -17,7 +17,8 @@ from typing import Final
 
 import msgspec
 
-from vuka.engine.keys import NODE_MAX, NODE_OF_KEY, node_of
+from vuka.engine import outbox
+from vuka.engine.keys import NODE_MAX, node_of
 from vuka.errors import OperatorError
 from vuka.store import Tx
 from vuka.switch.work import Command, Outcome, Work
@@ -87,7 +88,7 @@ def join(tx: Tx, *, place: str, run: int, incarnation: int, now_ms: int) -> Seat
         raise OperatorError(f"{NODE_MAX} hub processes share this database already. Stop one that is not needed.")
     for node in there:
         if node.place == place and node.run != run and not node.is_held_by_another:
-            _take(tx, node.number, number)
+            _take(tx, node.number, number, now_ms)
     tx.run(
         """INSERT INTO hub_node (node_no, place, run, incarnation, beats, held_by, last_batch, resends, is_stopped,
                                  started_ms)
@@ -97,7 +98,8 @@ def join(tx: Tx, *, place: str, run: int, incarnation: int, now_ms: int) -> Seat
     return Seat(number, incarnation)
 
 
-def _take(tx: Tx, dead: int, by: int) -> None:
+def _take(tx: Tx, dead: int, by: int, now_ms: int) -> None:
+    outbox.settle(tx, dead, now_ms=now_ms)
     tx.run("UPDATE hub_node SET held_by = ?, is_stopped = 1 WHERE held_by = ?", (by, dead))
 
 
@@ -123,12 +125,13 @@ def last_batch(tx: Tx, seat: Seat) -> int | None:
     return int(rows[0][0]) if rows else None
 
 
-def leave(tx: Tx, seat: Seat) -> None:
+def leave(tx: Tx, seat: Seat, *, now_ms: int) -> None:
     """Says that the node ends in order: the others need not wait to take over what it still owes."""
     tx.run(
         "UPDATE hub_node SET is_stopped = 1 WHERE node_no = ? AND incarnation = ? AND held_by = node_no",
         (seat.number, seat.incarnation),
     )
+    outbox.settle(tx, seat.number, now_ms=now_ms)
     _forget_done(tx, seat.number)
 
 
@@ -137,13 +140,7 @@ def _forget_done(tx: Tx, holder: int) -> None:
     ended = [node.number for node in nodes(tx) if node.held_by == holder and node.is_stopped]
     if not ended:
         return
-    owing = {
-        number
-        for (number,) in tx.query(
-            f"""SELECT DISTINCT {NODE_OF_KEY.format("message_id")} FROM delivery
-                WHERE state <> 'DELIVERED' AND state = 'PENDING'"""
-        )
-    }
+    owing = outbox.nodes_owing(tx)
     tx.run_many("DELETE FROM hub_node WHERE node_no = ?", [(number,) for number in ended if number not in owing])
 
 
@@ -212,7 +209,7 @@ def _take_over(work: Work, commands: Sequence[TakeOver]) -> list[Outcome]:
             )
         )
         if is_as_seen:
-            _take(work.tx, dead.number, command.by.number)
+            _take(work.tx, dead.number, command.by.number, work.now_ms)
         outcomes.append(Outcome(value=is_as_seen))
     return outcomes
 

@@ -14,9 +14,10 @@ import structlog
 
 from vuka.engine.courier import Delivery, DeliveryOutcome, DeliveryReport
 from vuka.engine.notifier import NotificationOutcome
-from vuka.engine.outbox import Outgoing, Target
+from vuka.engine.outbox import Outgoing
 from vuka.logs import loggable_id, trace_id
 from vuka.switch.alarms import Told
+from vuka.switch.journal import Sent
 from vuka.switch.work import Ended
 
 log: Final = structlog.get_logger("vuka.engine")
@@ -185,7 +186,7 @@ def _about(delivery: Delivery) -> dict[str, object]:
     target = delivery.target
     traceparent = next((value for name, value in delivery.headers if name.lower() == "traceparent"), None)
     about: dict[str, object] = {"message_id": delivery.id, "trace_id": trace_id(traceparent)}
-    if isinstance(target, Target):
+    if isinstance(target, Sent):
         about |= {
             "method": target.method,
             "resource": target.resource,

@@ -8,7 +8,7 @@ the last before the quote.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
@@ -18,7 +18,8 @@ from vuka.ids import IdError, TransferId, ledger_id, parse_id
 from vuka.ledger import chart
 from vuka.ledger.model import Ledger
 from vuka.money import Amount, Currency, ledger_currency
-from vuka.store import Row, Tx
+from vuka.store import Tx
+from vuka.switch import journal
 from vuka.switch.directory import read_directory
 
 LOOKUP_BEFORE_QUOTE_MS: Final = 15 * 60_000
@@ -67,17 +68,20 @@ def tell(tx: Tx, ledger: Ledger, wanted: str) -> Story | None:
     if transfer is None and quote is not None and quote["condition"]:
         transfer = _first(tx, _TRANSFER, "condition = ? AND kind = 'PAYMENT'", (quote["condition"],))
     resource_ids = {wanted}
+    subjects: set[int] = set()
     party: str | None = None
     events: list[Event] = []
     if transfer is not None:
         resource_ids.add(transfer["wire_id"])
+        subjects.add(transfer["transfer_seq"])
         events += _states(tx, transfer["transfer_seq"])
         events += _ledger_entries(tx, ledger, transfer["transfer_seq"], TransferId(transfer["transfer_id"]))
     if quote is not None:
         resource_ids.add(quote["wire_id"])
+        subjects.add(quote["quote_seq"])
         party = quote["payee_party"]
         events += _lookup(tx, quote)
-    events += _messages(tx, resource_ids)
+    events += _messages(tx, subjects, resource_ids)
     if not events:
         return None
     events.sort(key=lambda event: (event.at_ms, _ORDER[event.kind], event.message_id or 0))
@@ -181,58 +185,51 @@ def _ledger_entries(tx: Tx, ledger: Ledger, transfer_seq: int, transfer_id: Tran
     return events
 
 
-def _messages(tx: Tx, resource_ids: Iterable[str]) -> list[Event]:
-    rows = tx.query_in(f"{_SELECT_MESSAGES} WHERE m.resource_id IN {{values}}", sorted(resource_ids))
-    return _message_events(rows)
+def _messages(tx: Tx, subjects: Iterable[int], resource_ids: Collection[str]) -> list[Event]:
+    return _message_events(journal.find(tx, subjects, resource_ids))
 
 
-_SELECT_MESSAGES: Final = """SELECT m.message_id, m.at_ms, m.direction, m.source, m.destination, m.method, m.path,
-    m.outcome, d.participant, d.state, d.status, d.error, d.attempts, d.updated_ms
-    FROM message m LEFT JOIN delivery d ON d.message_id = m.message_id"""
-
-
-def _message_events(rows: Iterable[Row]) -> list[Event]:
+def _message_events(found: journal.Exchange) -> list[Event]:
     events: list[Event] = []
-    for (
-        message_id, at_ms, direction, source, destination, method, path, outcome,
-        participant, state, status, error, attempts, updated_ms,
-    ) in rows:  # fmt: skip
-        if direction == "in":
-            text = f"{method} {path}"
-            if outcome not in ("accepted", "routed"):
-                text += f" — {outcome}"
-            events.append(Event(at_ms, EventKind.MESSAGE_IN, source, "Hub", text, message_id))
-            continue
-        signed = "" if source == "Hub" else f" (from {source})"
-        to = participant or destination
-        events.append(Event(at_ms, EventKind.MESSAGE_OUT, "Hub", to, f"{method} {path}{signed}", message_id))
-        if state is not None:
-            answer = f"HTTP {status}" if status is not None else (error or "not sent yet")
-            tries = f", attempt {attempts}" if attempts > 1 else ""
-            text = f"{state.lower()}: {answer}{tries}"
-            events.append(Event(updated_ms, EventKind.DELIVERY, to, "Hub", text, message_id))
+    for message in found.received:
+        text = f"{message.method} {message.path}"
+        if message.outcome not in ("accepted", "routed"):
+            text += f" — {message.outcome}"
+        events.append(Event(message.at_ms, EventKind.MESSAGE_IN, message.source, "Hub", text, message.message_id))
+    for sent in found.sent:
+        signed = "" if sent.source == "Hub" else f" (from {sent.source})"
+        text = f"{sent.method} {sent.path}{signed}"
+        events.append(Event(sent.at_ms, EventKind.MESSAGE_OUT, "Hub", sent.to, text, sent.message_id))
+        mark = found.marks.get(sent.message_id)
+        if mark is not None:
+            answer = f"HTTP {mark.status}" if mark.status is not None else (mark.error or "not sent yet")
+            tries = f", attempt {mark.attempts}" if mark.attempts > 1 else ""
+            text = f"{mark.state.lower()}: {answer}{tries}"
+            events.append(Event(mark.at_ms, EventKind.DELIVERY, sent.to, "Hub", text, sent.message_id))
+        elif sent.is_owed:
+            events.append(
+                Event(sent.at_ms, EventKind.DELIVERY, sent.to, "Hub", "pending: not sent yet", sent.message_id)
+            )
     return events
 
 
 def _lookup(tx: Tx, quote: dict[str, Any]) -> list[Event]:
     """The last lookup of the payee by the payer's participant before the quote, with its answer."""
-    rows = tx.query(
-        f"""{_SELECT_MESSAGES}
-            WHERE m.resource_id = ? AND m.resource = 'parties' AND m.at_ms BETWEEN ? AND ?
-              AND (m.source = ? OR m.destination = ?)
-            ORDER BY m.message_id""",
-        (
-            quote["payee_party"],
-            quote["created_ms"] - LOOKUP_BEFORE_QUOTE_MS,
-            quote["created_ms"],
-            quote["payer_fsp"],
-            quote["payer_fsp"],
-        ),
-    )
-    starts = [
-        place for place, row in enumerate(rows) if row[2] == "in" and row[5] == "GET" and row[3] == quote["payer_fsp"]
-    ]
-    return _message_events(rows[starts[-1] :] if starts else [])
+    payer, until_ms = quote["payer_fsp"], quote["created_ms"]
+    found = journal.find(tx, (), {quote["payee_party"]}, between_ms=(until_ms - LOOKUP_BEFORE_QUOTE_MS, until_ms))
+
+    def is_of_lookup(message: journal.Received | journal.Sent) -> bool:
+        is_of_payer = payer in (message.source, message.destination)
+        is_before = until_ms - LOOKUP_BEFORE_QUOTE_MS <= message.at_ms <= until_ms
+        return message.resource == "parties" and is_of_payer and is_before
+
+    asked = [each for each in found.received if is_of_lookup(each)]
+    starts = [each.message_id for each in asked if each.method == "GET" and each.source == payer]
+    if not starts:
+        return []
+    received = [each for each in asked if each.message_id >= starts[-1]]
+    sent = [each for each in found.sent if is_of_lookup(each) and each.message_id >= starts[-1]]
+    return _message_events(journal.Exchange(received, sent, found.marks))
 
 
 def to_mermaid(story: Story) -> str:

@@ -185,6 +185,7 @@ def ask(
     if error is not None:
         return Asked(refuse(work, message, error))
     forward(work, record.answering_fsp, message, Action.POST, expires_ms=expires_ms, added=record.added)
+    work.file(message, record.seq)
     if is_resend:
         return Asked(Outcome(note=RESENT))
     note = Outcome() if record.rerouted_fsp is None else Outcome(note=f"rerouted to {record.rerouted_fsp} by a rule")
@@ -234,6 +235,7 @@ def answer(
         return refuse(work, message, error)
     if record.response_hash is not None and record.response_hash != body_hash:
         return refuse(work, message, FspiopError(ErrorCode.MODIFIED_REQUEST))
+    work.file(message, record.seq)
     # The reference has a code of its own for an error callback that has nowhere to go.
     unreachable = ErrorCode.DESTINATION_FSP_ERROR if error_code is None else ErrorCode.PARTY_NOT_FOUND
     error = check_can_be_reached(work, record.asking_fsp, message.resource, unreachable)
@@ -263,6 +265,8 @@ def get(work: Work, message: Inbound, record: Record | None) -> Outcome:
         other, added = record.answering_fsp, record.added
     elif record is not None and other is None:
         other = record.asking_fsp
+    if record is not None:
+        work.file(message, record.seq)
     participant = work.directory.get(other)
     if record is None and participant is None:
         return refuse(work, message, FspiopError(ErrorCode.QUOTE_ID_NOT_FOUND))

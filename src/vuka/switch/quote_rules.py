@@ -12,6 +12,7 @@ both participants, the body and the headers; they run for quotes and quotes of c
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -20,11 +21,13 @@ from typing import Final
 import msgspec
 
 from vuka.errors import ErrorCode, FspiopError, OperatorError
-from vuka.ids import HUB, FspId
+from vuka.ids import HUB, FspId, IdError, parse_id
 from vuka.plugins import PluginError, Plugins, hookimpl
 from vuka.rules import Event, Rule, RuleSet, compile_rules, decode_json, sizes
 from vuka.store import Tx
+from vuka.switch import journal
 from vuka.switch.directory import Directory
+from vuka.switch.journal import Received
 from vuka.switch.rule_sets import participant_fact, put_in_force
 from vuka.switch.work import Command, Header, Inbound, Outcome, Work
 
@@ -260,34 +263,19 @@ def targets(rules: RuleSet) -> Iterator[str]:
 # --- trying -----------------------------------------------------------------------------------------------------
 
 
-class PastRequest(msgspec.Struct, frozen=True):
-    """A request for a quote as the journal has it."""
-
-    message_id: int
-    at_ms: int
-    resource: str
-    resource_id: str
-    source: str
-    destination: str
-    headers: str
-    body: bytes | None
-    outcome: str
-    """What the hub did with it then."""
-
-
 class Trial(msgspec.Struct, frozen=True):
     """What rules would have done with a past request."""
 
-    request: PastRequest
+    request: Received
     held: tuple[Rule, ...]
     """The rules whose conditions hold, the highest priority first."""
     decision: FspiopError | Reroute | None
 
 
-def try_rules(rules: RuleSet, directory: Directory, request: PastRequest) -> Trial:
+def try_rules(rules: RuleSet, directory: Directory, request: Received) -> Trial:
     """What rules would have made of a past request, with the participants as they are now. Changes nothing."""
     try:
-        payload = payload_fact(request.body or b"")
+        payload = payload_fact(request.body if len(request.body) <= BODY_BYTES_MAX else b"")
     except FspiopError as error:
         return Trial(request, (), error)
     held = rules.run(
@@ -296,7 +284,7 @@ def try_rules(rules: RuleSet, directory: Directory, request: PastRequest) -> Tri
             "payer": participant_fact(directory, request.source),
             "payee": participant_fact(directory, request.destination),
             "payload": payload,
-            "headers": header_facts(msgspec.json.decode(request.headers, type=list[Header])),
+            "headers": header_facts(request.headers),
         }
     )
     return Trial(request, tuple(held), conclude([rule.event for rule in held]))
@@ -305,49 +293,35 @@ def try_rules(rules: RuleSet, directory: Directory, request: PastRequest) -> Tri
 BODY_BYTES_MAX: Final = 1_048_576
 """A past request with a larger body is tried as if it had none: it would be refused as too large in any case."""
 
-_COLUMNS: Final = ", ".join(PastRequest.__struct_fields__).replace(
-    "body,", f"CASE WHEN LENGTH(body) <= {BODY_BYTES_MAX} THEN body END,"
-)
-_IS_REQUEST: Final = "direction = 'in' AND method = 'POST' AND resource IN ('quotes', 'fxQuotes')"
 
-
-def past_requests_of(tx: Tx, ids: Sequence[str]) -> list[PastRequest]:
+def past_requests_of(tx: Tx, ids: Sequence[str]) -> list[Received]:
     """The requests of these quotes, the newest first; each as often as it was sent."""
-    rows = tx.query_in(
-        f"SELECT {_COLUMNS} FROM message WHERE resource_id IN {{values}} AND {_IS_REQUEST}",
-        ids,
-    )
-    return sorted((PastRequest(*row) for row in rows), key=lambda each: -each.message_id)
+    records: list[bytes] = []
+    for text in ids:
+        with contextlib.suppress(IdError):
+            records.append(parse_id(text))
+    rows = tx.query_in("SELECT quote_seq FROM quote WHERE quote_id IN {values}", records)
+    rows += tx.query_in("SELECT fx_quote_seq FROM fx_quote WHERE conversion_request_id IN {values}", records)
+    subjects = [seq for (seq,) in rows] + [journal.subject_of(text) for text in ids]
+    return [each for each in journal.received_about(tx, subjects, set(ids)) if _is_request(each)]
+
+
+def _is_request(message: Received) -> bool:
+    return message.method == "POST" and message.resource in OPERATIONS
 
 
 class Page(msgspec.Struct, frozen=True):
     """The requests among some messages of the journal, the newest first, and where the next page ends."""
 
-    requests: list[PastRequest]
+    requests: list[Received]
     before: int | None
-    """The key that the next page's messages are below; None where there are no more."""
+    """The key that the next page's blocks are below; None where there are no more."""
 
 
-def past_requests(tx: Tx, *, before: int, down_to: int, messages: int) -> Page:
-    """The requests among the next ``messages`` messages below the key ``before``, down to the key ``down_to``.
-
-    Going through the journal by so many at a time lets a hub do it between payments.
-    """
-    ends = tx.query(
-        """SELECT MIN(message_id), COUNT(*) FROM (
-               SELECT message_id FROM message WHERE message_id < ? AND message_id >= ?
-               ORDER BY message_id DESC LIMIT ?) AS page""",
-        (before, down_to, messages),
-    )
-    ((lowest, count),) = ends
-    if not count:
-        return Page([], None)
-    rows = tx.query(
-        f"""SELECT {_COLUMNS} FROM message WHERE message_id < ? AND message_id >= ? AND {_IS_REQUEST}
-            ORDER BY message_id DESC""",
-        (before, lowest),
-    )
-    return Page([PastRequest(*row) for row in rows], lowest if count == messages else None)
+def past_requests(tx: Tx, *, before: int, down_to: int, blocks: int) -> Page:
+    """The requests among the next ``blocks`` blocks of the journal below one key, down to another."""
+    page = journal.received_before(tx, before=before, down_to=down_to, blocks=blocks)
+    return Page([each for each in page.received if _is_request(each)], page.before)
 
 
 USE_CASES: Final = ((store, SetQuoteRules),)

@@ -92,6 +92,8 @@ class Record(msgspec.Struct):
     completed_ms: int | None
     extensions: str | None = None
     """Those of the request, as a JSON array of pairs of key and value; None where it has none."""
+    trace: str | None = None
+    """The trace context of the request, as a JSON array of pairs of name and value; None where it has none."""
 
     @property
     def cause(self) -> tuple[tuple[str, str], ...]:
@@ -119,7 +121,15 @@ _STEP_END: Final = 3
 def load_records(work: Work, transfer_ids: Sequence[bytes]) -> dict[bytes, Record]:
     """The transfers of these ids that exist, in one statement."""
     rows = work.tx.query_in(f"SELECT {COLUMNS} FROM transfer WHERE transfer_id IN {{values}}", transfer_ids)
-    return {row[1]: to_record(row) for row in rows}
+    records = {row[1]: to_record(row) for row in rows}
+    for record in records.values():
+        file(work, record)
+    return records
+
+
+def file(work: Work, record: Record) -> None:
+    """Says that the batch is about a transfer: its messages are filed under it."""
+    work.filed["transfers", record.wire_id] = record.transfer_seq
 
 
 def to_record(row: Sequence[object]) -> Record:
@@ -133,6 +143,7 @@ def insert_records(work: Work, records: Sequence[Record]) -> None:
     work.tx.run_many(_INSERT, [msgspec.structs.astuple(record) for record in records])
     changes: list[tuple[int, int, str, str | None, int]] = []
     for record in records:
+        file(work, record)
         if record.state in FINAL_STATES:
             note_end(work, record)
         if record.state is not State.INVALID:

@@ -41,6 +41,7 @@ from vuka.switch.records import (
     Record,
     State,
     end_changes,
+    file,
     insert_changes,
     insert_records,
     load_records,
@@ -54,6 +55,7 @@ from vuka.switch.work import (
     Command,
     ErrorBody,
     Forward,
+    Header,
     Inbound,
     Notice,
     Outcome,
@@ -238,6 +240,7 @@ def _new_record(work: Work, command: PrepareTransfer, state: State, error: Fspio
         created_ms=command.message.received_ms,
         completed_ms=work.now_ms if state in FINAL_STATES else None,
         extensions=msgspec.json.encode(command.extensions).decode() if command.extensions else None,
+        trace=msgspec.json.encode(command.message.trace).decode() if command.message.trace else None,
     )
 
 
@@ -552,9 +555,11 @@ def expire(work: Work, commands: Sequence[ExpireTransfers]) -> list[Outcome]:
             ending.end(work, record, State.RESERVED_TIMEOUT, State.ABORTED_REJECTED, error)
             continue
         ending.end(work, record, State.RESERVED_TIMEOUT, State.EXPIRED_RESERVED, error)
+        file(work, record)
+        trace = msgspec.json.decode(record.trace, type=tuple[Header, ...]) if record.trace is not None else ()
         parties = {record.payer_fsp: record.payer_version, record.payee_fsp: record.payee_version}
         for party, version in parties.items():
-            _notify(work, party, Action.ERROR, record.wire_id, ErrorBody.of(error), version)
+            _notify(work, party, Action.ERROR, record.wire_id, ErrorBody.of(error), version, trace=trace)
     ending.write(work)
     after_expiry(work, list(ending.changed.values()))
     return [Outcome(value=len(rows), note=f"expired {len(rows)}") for _ in commands]
@@ -614,6 +619,8 @@ def _notify(
     body: ErrorBody | TransferBody,
     version: str,
     inbound: Inbound | None = None,
+    *,
+    trace: tuple[Header, ...] = (),
 ) -> None:
     """A message of the hub's own. One to somebody who is no participant has nowhere to go and is not owed."""
     participant = work.directory.get(to)
@@ -628,7 +635,7 @@ def _notify(
             body=body,
             deadline_ms=work.now_ms + work.scheme.result_deadline_seconds * 1000,
             version=version,
-            trace=inbound.trace if inbound is not None else (),
+            trace=inbound.trace if inbound is not None else trace,
         )
     )
 

@@ -160,7 +160,18 @@ class Ended(msgspec.Struct, frozen=True):
 class Work:
     """One batch at work: a transaction, the ledger in it, the time, and what it has decided so far."""
 
-    __slots__ = ("_directory", "_load_directory", "_next_id", "ended", "ledger", "notices", "now_ms", "scheme", "tx")
+    __slots__ = (
+        "_directory",
+        "_load_directory",
+        "_next_id",
+        "ended",
+        "filed",
+        "ledger",
+        "notices",
+        "now_ms",
+        "scheme",
+        "tx",
+    )
 
     def __init__(
         self,
@@ -178,6 +189,8 @@ class Work:
         self.scheme = scheme
         self.notices: list[Notice] = []
         self.ended: list[Ended] = []
+        self.filed: dict[tuple[str, str], int] = {}
+        """The records that the batch is about: their keys by resource and id. The journal files messages under them."""
         self._next_id = next_id
         self._load_directory = load_directory
         self._directory: Directory | None = None
@@ -197,6 +210,10 @@ class Work:
     def next_id(self) -> int:
         """A new key for a record: 63 bits, growing with time, never used before."""
         return self._next_id()
+
+    def file(self, message: Inbound, record: int) -> None:
+        """Has the journal file a message, and what answers it, under the record of that key."""
+        self.filed[message.resource, message.resource_id] = record
 
     def notify(self, notice: Notice) -> None:
         """Has the hub owe this message. It is sent if, and only if, the batch commits."""

@@ -56,7 +56,7 @@ def usage_of(process_id: int) -> Usage:
     for each in family(process_id):
         with contextlib.suppress(OSError):
             cpu += time.clock_gettime(cpu_clock(each))
-            written += _line_of(PROC / str(each) / "io", "write_bytes")
+            written += _line_of((PROC / str(each) / "io").read_text(encoding="ascii"), "write_bytes")
     return Usage(cpu, written)
 
 
@@ -73,7 +73,8 @@ def memory_of(process_id: int) -> Memory:
     now = highest = 0
     for each in family(process_id):
         with contextlib.suppress(OSError):
-            status = PROC / str(each) / "status"
+            # Read once: what it has now may be more than it ever had a moment ago.
+            status = (PROC / str(each) / "status").read_text(encoding="ascii")
             now += _line_of(status, "VmRSS") * 1024
             highest += _line_of(status, "VmHWM") * 1024
     return Memory(now, highest)
@@ -96,8 +97,8 @@ def family(process_id: int) -> list[int]:
     return list(below(process_id))
 
 
-def _line_of(file: Path, name: str) -> int:
-    for line in file.read_text(encoding="ascii").splitlines():
+def _line_of(content: str, name: str) -> int:
+    for line in content.splitlines():
         key, _, value = line.partition(":")
         if key == name:
             return int(value.split()[0])

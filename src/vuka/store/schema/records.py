@@ -1,4 +1,4 @@
-"""The records of the hub: participants and their accounts, agreements, transfers, and every message.
+"""The records of the hub: participants and their accounts, agreements and transfers.
 
 Times are milliseconds UTC since 1970, amounts minor units at asset scale 4. Tables that grow with every
 payment append in the order of their integer key; what is random (a transfer's id) is only in an index.
@@ -265,6 +265,7 @@ transfer: Final = Table(
     Column("created_ms", Int64, nullable=False),
     Column("completed_ms", Int64),
     Column("extensions", Text, comment="Of the request: a JSON array of [key, value]."),
+    Column("trace", Text, comment="Its trace context, for what the hub says by itself: a JSON array of [name, value]."),
 )
 Index("uq_transfer_transfer_id", transfer.c.transfer_id, unique=True)
 Index(
@@ -294,45 +295,4 @@ funds_movement: Final = Table(
     Column("reason", Text, nullable=False),
     Column("external_reference", Text, nullable=False),
     Column("created_by", Text, nullable=False),
-)
-
-message: Final = Table(
-    "message",
-    metadata,
-    Column("message_id", Int64, primary_key=True),
-    Column("at_ms", Int64, nullable=False),
-    Column("direction", Text, nullable=False, comment="in or out"),
-    Column("source", Text, nullable=False),
-    Column("destination", Text, nullable=False),
-    Column("method", Text, nullable=False),
-    Column("path", Text, nullable=False),
-    Column("resource", Text, nullable=False),
-    Column("resource_id", Text, nullable=False),
-    Column("headers", Text, nullable=False, comment="A JSON array of [name, value]."),
-    Column("body", LargeBinary, comment="None where there is none, or where `body_of` has it."),
-    Column("body_of", Int64, comment="The message whose body this is too: stored once however often it is sent."),
-    Column("outcome", Text, nullable=False, comment="What the hub did with it."),
-)
-Index("ix_message_resource_id", message.c.resource_id)
-
-delivery: Final = Table(
-    "delivery",
-    metadata,
-    Column("message_id", Int64, primary_key=True, autoincrement=False),
-    Column("participant", Text, nullable=False),
-    Column("endpoint", Text, nullable=False),
-    Column("parameters", Text, nullable=False, comment="A JSON object: what fills the endpoint's template."),
-    Column("deadline_ms", Int64, nullable=False, comment="Until when the message can still matter."),
-    Column("state", Text, nullable=False, comment="PENDING, DELIVERED or PARKED"),
-    Column("attempts", Integer, nullable=False),
-    Column("status", Integer, comment="The HTTP status last answered."),
-    Column("error", Text),
-    Column("updated_ms", Int64, nullable=False),
-)
-Index(
-    "ix_delivery_open",
-    delivery.c.participant,
-    delivery.c.message_id,
-    sqlite_where=text("state <> 'DELIVERED'"),
-    postgresql_where=text("state <> 'DELIVERED'"),
 )
