@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -174,16 +175,18 @@ def _vuka(installed: Path, data: Path, *arguments: str, **environment: str) -> s
     )
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that nobody in particular gets through, as pytest's own are for their user alone."""
+    with tempfile.TemporaryDirectory(prefix="vuka-container-") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
 @pytest.mark.soak
-def test_what_the_build_installs_is_founded_and_served_by_nobody_and_ends_in_order(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
+def test_what_the_build_installs_is_founded_and_served_by_nobody_and_ends_in_order(place: Path) -> None:
     assert "RUN sh deploy/container/install /opt/vuka" in CONTAINERFILE
     python = _python_for_everybody()
-    place = tmp_path_factory.mktemp("container")
-    for each in (place, *place.parents[:3]):
-        # pytest keeps its directories to itself; nobody must get through.
-        each.chmod(each.stat().st_mode | 0o011)
     installed, data = place / "opt", place / "data"
     script = ["sh", str(DEPLOY / "container" / "install"), str(installed)]
     subprocess.run(script, env={**os.environ, "PYTHON": python}, check=True, timeout=900)
