@@ -25,9 +25,10 @@ from vuka.engine.outbox import (
     write_sent,
 )
 from vuka.errors import ErrorCode, FspiopError
-from vuka.ledger.model import Ledger
+from vuka.ledger.model import Ledger, LedgerUnavailableError
 from vuka.store import Tx, WriteTx
 from vuka.switch.directory import Directory
+from vuka.switch.headroom import restore
 from vuka.switch.transfers import ExpireTransfers
 from vuka.switch.work import Command, Ended, Handler, Inbound, Notice, Outcome, Work
 
@@ -75,6 +76,8 @@ class Rules(msgspec.Struct, frozen=True):
     ledger: LedgerFactory
     load_directory: Callable[[Tx], Directory]
     journal: bool
+    term: int = 0
+    """In which the process moves what depends on balances (`vuka.ledger.terms`); 0 where the ledger is embedded."""
 
 
 def run_batch(
@@ -90,17 +93,22 @@ def run_batch(
     """Decides ``commands`` and writes everything that follows from them, short of the commit.
 
     If a use case raises, everything is undone and the commands are run one by one, so that only the one at fault
-    fails (error 2001), and says so to whoever waits for it. Raises where the database fails: then nothing is written.
+    fails (error 2001), and says so to whoever waits for it. Raises where the database fails, or a ledger elsewhere does
+    not answer: then nothing is written.
     """
     try:
         with tx.savepoint():
             batch = _decide(tx, rules, commands, now_ms, next_id)
+    except LedgerUnavailableError:
+        raise
     except Exception:
         if tx.given_up:
             # No command is at fault: the disk is. What would run now would be durable one statement at a time.
             raise
         log.exception("a batch failed and is run again one by one", commands=len(commands))
         batch = _decide_one_by_one(tx, rules, commands, now_ms, next_id)
+        if rules.term:
+            restore_headroom(tx, rules, now_ms=now_ms, next_id=next_id)
     if rules.journal:
         write_received(tx, _journal_of(commands, batch.outcomes))
         write_received(tx, [(each.inbound, each.outcome) for each in routed])
@@ -120,15 +128,25 @@ def _journal_of(commands: Sequence[Command], outcomes: Sequence[Outcome]) -> lis
     return rows
 
 
-def _decide(tx: WriteTx, rules: Rules, commands: Sequence[Command], now_ms: int, next_id: Callable[[], int]) -> Batch:
-    work = Work(
+def restore_headroom(tx: WriteTx, rules: Rules, *, now_ms: int, next_id: Callable[[], int]) -> None:
+    """Puts every headroom right in a ledger that has kept what an undone transaction moved."""
+    restore(_work(tx, rules, now_ms, next_id))
+
+
+def _work(tx: WriteTx, rules: Rules, now_ms: int, next_id: Callable[[], int]) -> Work:
+    return Work(
         tx=tx,
         ledger=rules.ledger(tx, now_ms * 1_000_000),
         now_ms=now_ms,
         scheme=rules.scheme,
         next_id=next_id,
         load_directory=rules.load_directory,
+        term=rules.term,
     )
+
+
+def _decide(tx: WriteTx, rules: Rules, commands: Sequence[Command], now_ms: int, next_id: Callable[[], int]) -> Batch:
+    work = _work(tx, rules, now_ms, next_id)
     outcomes: list[Outcome | None] = [None] * len(commands)
     kinds = {type(command) for command in commands}
     for case in rules.use_cases:
@@ -156,21 +174,32 @@ def _outgoing(rules: Rules, notice: Notice, message_id: int, now_ms: int) -> Out
 def _decide_one_by_one(
     tx: WriteTx, rules: Rules, commands: Sequence[Command], now_ms: int, next_id: Callable[[], int]
 ) -> Batch:
-    outcomes: list[Outcome] = []
+    outcomes: dict[int, Outcome] = {}
     outgoing: list[Outgoing] = []
     ended: list[Ended] = []
-    for command in commands:
+    for place, command in _in_order(rules, commands):
         try:
             with tx.savepoint():
                 alone = _decide(tx, rules, [command], now_ms, next_id)
+        except LedgerUnavailableError:
+            raise
         except Exception:
             if tx.given_up:
                 raise
             log.exception("a command failed", command=type(command).__name__)
             error = FspiopError(ErrorCode.INTERNAL_SERVER_ERROR, "the hub could not decide this message")
-            outcomes.append(Outcome(error=error))
+            outcomes[place] = Outcome(error=error)
             continue
-        outcomes += alone.outcomes
+        (outcomes[place],) = alone.outcomes
         outgoing += alone.outgoing
         ended += alone.ended
-    return Batch(outcomes, outgoing, rules.load_directory(tx), ended)
+    return Batch([outcomes[place] for place in range(len(commands))], outgoing, rules.load_directory(tx), ended)
+
+
+def _in_order(rules: Rules, commands: Sequence[Command]) -> list[tuple[int, Command]]:
+    """The commands with their places, in the order in which the batch decided them before it failed.
+
+    A ledger elsewhere has done what was decided then: in another order a command might ask it for something else.
+    """
+    order = {kind: number for number, case in enumerate(rules.use_cases) for kind in case.commands}
+    return sorted(enumerate(commands), key=lambda each: order.get(type(each[1]), len(order)))

@@ -160,7 +160,18 @@ class Ended(msgspec.Struct, frozen=True):
 class Work:
     """One batch at work: a transaction, the ledger in it, the time, and what it has decided so far."""
 
-    __slots__ = ("_directory", "_load_directory", "_next_id", "ended", "ledger", "notices", "now_ms", "scheme", "tx")
+    __slots__ = (
+        "_directory",
+        "_load_directory",
+        "_next_id",
+        "ended",
+        "ledger",
+        "notices",
+        "now_ms",
+        "scheme",
+        "term",
+        "tx",
+    )
 
     def __init__(
         self,
@@ -171,11 +182,14 @@ class Work:
         scheme: Scheme,
         next_id: Callable[[], int],
         load_directory: Callable[[Tx], Directory],
+        term: int = 0,
     ) -> None:
+        """``term``: in which this process moves what depends on balances, where the ledger is elsewhere; 0: in none."""
         self.tx = tx
         self.ledger = ledger
         self.now_ms = now_ms
         self.scheme = scheme
+        self.term = term
         self.notices: list[Notice] = []
         self.ended: list[Ended] = []
         self._next_id = next_id
