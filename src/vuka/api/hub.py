@@ -220,7 +220,7 @@ class Hub:
             datastore = self.engine.writes
         parts = [("datastore", datastore), ("broker", self.engine.running and not self.is_stopping)]
         if self._ledger.cluster is not None:
-            parts.append(("ledger", self.engine.reaches_ledger))
+            parts.append(("ledger", self.engine.follows_ledger))
         return parts
 
 

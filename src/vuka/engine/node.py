@@ -416,6 +416,11 @@ class Engine:
         return self._cluster is None or self._cluster.is_reachable
 
     @property
+    def follows_ledger(self) -> bool:
+        """Whether the ledger answers, and all that was begun in it is on record."""
+        return self.reaches_ledger and not self._behind_ledger
+
+    @property
     def queued(self) -> int:
         """Commands that wait for a batch."""
         return len(self._queue)
@@ -663,9 +668,12 @@ class Engine:
         with self.database.hold():
             # Whoever recovers may die of it, too.
             self._whole(lambda tx: intents.mark(tx, number, term=term, now_ms=now_ms), now_ms)
-            return rules, self._whole(lambda tx: self._recover(tx, rules), now_ms)
+            return rules, self._whole(lambda tx: self._recover(tx, rules, number), now_ms)
 
-    def _recover(self, tx: WriteTx, rules: Rules) -> list[Batch]:
+    def _recover(self, tx: WriteTx, rules: Rules, number: int) -> list[Batch]:
+        if number not in intents.written(tx):
+            # The connection was lost in between, and another process has recovered meanwhile.
+            raise TermEndedError
         last = rules.ledger(tx, 0).query_transfers(QueryFilter(limit=1, flags=QueryFilterFlags.reversed))
         if last:
             # Headroom moves have no record but the ledger's own.
