@@ -35,6 +35,7 @@ from vuka.ids import FspId
 from vuka.ledger import chart, terms
 from vuka.ledger.model import NS_PER_S, Ledger
 from vuka.money import Currency
+from vuka.plugins import ADJUSTMENT, POSITION_CHANGE
 from vuka.store import Tx
 from vuka.switch.account_types import AddLedgerAccountType
 from vuka.switch.audit import audit
@@ -402,21 +403,27 @@ def test_whatever_instant_the_hub_dies_at_it_ends_as_if_it_had_not(elsewhere: Ca
             assert process.all_there_is()["figures"] == expected["figures"]
 
 
-OF_THE_MOMENT: Final = {
-    "a_statement_of_the_bank": {"available"},
-    "a_limit_that_is_lowered_beside_payments": {"available", "position", "percentageUsed"},
+_USE: Final = frozenset(("available", "position", "percentageUsed"))
+OF_THE_MOMENT: Final[dict[str, dict[str, frozenset[str]]]] = {
+    "a_limit_that_is_lowered_beside_payments": {ADJUSTMENT: _USE},
+    "a_settlement_at_once": {ADJUSTMENT: _USE},
+    "a_settlement_that_takes_what_is_due": {ADJUSTMENT: _USE},
+    "a_statement_of_the_bank": {ADJUSTMENT: _USE, POSITION_CHANGE: frozenset(("available",))},
 }
-"""Figures of notifications that may differ, by story.
+"""Figures of notifications that may differ, by story and kind.
 
-They are the ledger's at the moment at which they are written: between two steps of one command, or before the payments
-of the same batch. When that is decided again the ledger may have taken the later steps already.
+They are the ledger's at the moment at which they are written, before later steps of the same batch have moved the
+position. When the batch is decided again, the ledger may have taken those already.
 """
 
 
 def _as_told(name: str, there_is: dict[str, Any]) -> dict[str, Any]:
     """Without the figures that may differ."""
-    may_differ = OF_THE_MOMENT.get(name, set())
-    told = [(*row, [(key, value) for key, value in data if key not in may_differ]) for *row, data in there_is["told"]]
+    may_differ = OF_THE_MOMENT.get(name, {})
+    told = [
+        (kind, *row, [(key, value) for key, value in data if key not in may_differ.get(kind, ())])
+        for kind, *row, data in there_is["told"]
+    ]
     return {**there_is, "told": sorted(told)}
 
 

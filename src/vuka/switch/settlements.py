@@ -605,7 +605,8 @@ def _reserve(work: Work, settlement: _Settlement, entries: Sequence[_Entry], by:
         if settlement.entries[account_id].account.type == POSITION
     ]
     taken = _taken_before(work, settlement, legs)
-    raised = _raise_caps(work, positions, taken, by) if settlement.model.require_liquidity_check else []
+    if settlement.model.require_liquidity_check:
+        _raise_caps(work, positions, taken, by)
     make_room(
         work,
         record_id(work.next_id()),
@@ -630,8 +631,6 @@ def _reserve(work: Work, settlement: _Settlement, entries: Sequence[_Entry], by:
             for leg_id, part in leg.parts(settlement.settlement_id)
         ],
     )
-    # With what the settlement has taken: before that, a ledger elsewhere may tell otherwise when it is decided again.
-    notify_adjusted(work, AdjustmentCause.SETTLEMENT, [(entry.participant.name, entry.account) for entry in raised])
     _tell(work, settlement, [settlement.entries[account_id] for account_id in due])
 
 
@@ -648,8 +647,8 @@ def _taken_before(work: Work, settlement: _Settlement, legs: Sequence[_Leg]) -> 
     return taken
 
 
-def _raise_caps(work: Work, positions: Sequence[tuple[_Entry, int]], taken: Mapping[int, int], by: str) -> list[_Entry]:
-    """Raises net debit caps that settlement takes a position beyond, by what it takes (hub reference §5.2); whose.
+def _raise_caps(work: Work, positions: Sequence[tuple[_Entry, int]], taken: Mapping[int, int], by: str) -> None:
+    """Raises net debit caps that settlement takes a position beyond, by what it takes (hub reference §5.2).
 
     ``taken`` is, by account, what of it is in the ledger already.
     """
@@ -674,7 +673,8 @@ def _raise_caps(work: Work, positions: Sequence[tuple[_Entry, int]], taken: Mapp
     if raised:
         changed = [(_participant(work, entry), entry.account.currency) for entry in raised]
         rebalance_all(work, record_id(work.next_id()), changed)
-    return raised
+        former = [(entry.participant.name, entry.account) for entry in raised]
+        notify_adjusted(work, AdjustmentCause.SETTLEMENT, former)
 
 
 def _commit(work: Work, settlement: _Settlement, entries: Sequence[_Entry]) -> None:
