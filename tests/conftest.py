@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from tests import stores
 from tests.postgres_server import Server, running_server
 
 ON_EVERY_STORE = frozenset(("api", "engine", "ledger", "switch"))
 """The directories whose tests run on every store."""
+
+# As a hub writes them: with the values of every frame they would take seconds, in which nothing else goes on.
+structlog.configure(processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

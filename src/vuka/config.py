@@ -204,6 +204,32 @@ class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "2.0"
 
 
+class Ledger(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the money is. A hub keeps the ledger it was made with."""
+
+    engine: Annotated[
+        str,
+        Meta(
+            pattern="^(embedded|tigerbeetle)$",
+            description="`embedded`: in the hub's own database; `tigerbeetle`: in a TigerBeetle cluster of its own.",
+        ),
+    ] = "embedded"
+    addresses: Annotated[
+        str, Meta(pattern="^[!-~]+$", description="The cluster's replicas in their order, separated by commas.")
+    ] = "127.0.0.1:3000"
+    cluster_id: Annotated[
+        str, Meta(pattern="^[0-9]{1,39}$", description="The cluster's number, as it was formatted with.")
+    ] = "0"
+    timeout_ms: Annotated[
+        int,
+        Meta(
+            ge=100,
+            le=10_000,
+            description="Longest wait for the cluster's answer, in ms; then requests are refused until it comes.",
+        ),
+    ] = 5_000
+
+
 class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Batching and overload."""
 
@@ -355,6 +381,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scheme: Scheme = Scheme()
     signatures: Signatures = Signatures()
     oracles: Oracles = Oracles()
+    ledger: Ledger = Ledger()
     engine: Engine = Engine()
     courier: Courier = Courier()
     journal: Journal = Journal()

@@ -5,9 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import pytest
+from tests import stores
 from tests.cli.conftest import refused, vuka
 
-from vuka.config import load
+from vuka.cli.hub import found, upgrade
+from vuka.config import Config, load
+from vuka.errors import OperatorError
+from vuka.switch import scheme
 
 
 def test_a_new_hub_has_its_database_its_configuration_and_a_word_on_how_to_run_it(data: Path) -> None:
@@ -59,6 +64,35 @@ def test_a_database_that_is_none_is_a_sentence(data: Path) -> None:
     (data / "vuka.db").write_bytes(b"this is no database, whatever its name says" * 100)
     assert "vuka.db" in refused("serve", "--data", str(data))
     assert "vuka.db" in refused("audit", "--data", str(data))
+
+
+@pytest.mark.store("sqlite", "postgresql")
+def test_a_hub_that_could_not_be_founded_may_be_founded_again(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = stores.configured(Config(data_dir=str(data)))
+
+    def fails(*_arguments: object) -> None:
+        raise OperatorError("no such luck")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scheme, "found", fails)
+        with pytest.raises(OperatorError, match="no such luck"):
+            found(config, "First", ["USD"])
+    with pytest.raises(OperatorError, match="There is no hub in"):
+        upgrade(config)
+    found(config, "Second", ["USD"])
+    upgrade(config)
+    with pytest.raises(OperatorError, match="There is a hub in"):
+        found(config, "Third", ["USD"])
+
+
+def test_several_processes_on_a_cluster_need_records_that_they_can_share(data: Path) -> None:
+    vuka("init", "--data", str(data), "-c", "USD")
+    (data / "vuka.toml").write_text('[ledger]\nengine = "tigerbeetle"\n')
+    said = refused("serve", "--data", str(data), "--workers", "2")
+    assert said == (
+        "Several processes on a TigerBeetle cluster need their records in PostgreSQL (store.url): "
+        "on SQLite serve without --workers."
+    )
 
 
 # --- configuration ----------------------------------------------------------------------------------------------------

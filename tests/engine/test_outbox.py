@@ -80,6 +80,17 @@ def test_an_attempt_that_failed_gives_a_row_with_what_was_answered(batches: Batc
     assert (rows(batches), owed(batches)) == ([], [])
 
 
+def test_of_two_attempts_in_one_batch_the_last_counts(batches: Batches) -> None:
+    (sent,) = prepared(batches)
+    failed = mark(sent.delivery, DeliveryState.PENDING, status=503, error="HTTP 503")
+    batches.run(marks=[failed, mark(sent.delivery, DeliveryState.PARKED, status=400, error="HTTP 400")])
+    assert batches.rows("SELECT state, status FROM delivery") == [("PARKED", 400)]
+    (other,) = prepared(batches)
+    failed = mark(other.delivery, DeliveryState.PENDING, status=503)
+    batches.run(marks=[failed, mark(other.delivery, DeliveryState.DELIVERED)])
+    assert rows(batches) == [sent.delivery.id]
+
+
 def test_whoever_is_read_for_from_the_table_has_a_row_at_once(batches: Batches) -> None:
     (sent,) = prepared(batches, behind=(PAYEE,))
     assert rows(batches) == [sent.delivery.id]

@@ -60,6 +60,13 @@ class ObviousLedger:
         self.history: list[tuple[int, AccountBalance]] = []
         self.spent: set[int] = set()
 
+    shares_transaction = False
+    has_own_clock = True
+
+    @property
+    def quiet_ns(self) -> int:
+        return self.now_ns - 3600 * NS_PER_S
+
     def advance(self, seconds: int) -> None:
         self.now_ns += seconds * NS_PER_S
 

@@ -137,6 +137,8 @@ def test_a_balancing_link_sees_what_the_links_before_it_moved(books: Engine) -> 
 
 
 def test_a_reservation_expires_in_the_middle_of_a_batch(books: Engine) -> None:
+    if not books.has_own_clock:
+        pytest.skip("it needs a clock that stands still")
     # Events are a nanosecond apart: what was reserved third may still be posted second, a timeout later, and not third.
     move(books, *(transfer(id, ALICE, BOB, 0) for id in (8, 9)), pending(10, ALICE, BOB, 5, timeout=1))
     move(books, *(transfer(id, ALICE, BOB, 0) for id in (6, 7)), pending(11, ALICE, BOB, 5, timeout=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +93,53 @@ def test_a_failed_transaction_is_never_taken_for_committed(database: Database) -
     with pytest.raises(psycopg.InternalError, match="not committed"):
         tx.commit()
     assert ids(database) == []
+
+
+def _write_beside(database: Database, written: list[bytes]) -> threading.Thread:
+    """Another process that writes as soon as it may."""
+
+    def write() -> None:
+        beside = Database.open(database.url)
+        with beside.begin() as tx:
+            tx.run(INSERT, (b"beside",))
+        written.append(b"beside")
+        beside.close()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    with psycopg.connect(database.url, autocommit=True) as other:
+        while not other.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").fetchall():
+            pass
+    return thread
+
+
+def test_while_one_process_holds_its_turn_its_transactions_have_nobody_between_them(database: Database) -> None:
+    written: list[bytes] = []
+    with database.hold():
+        with database.begin() as tx:
+            tx.run(INSERT, (b"1",))
+        thread = _write_beside(database, written)
+        with database.begin() as tx:
+            assert tx.query("SELECT COUNT(*) FROM ledger_failed") == [(1,)]
+        assert written == []
+    thread.join(10)
+    assert ids(database) == [b"1", b"beside"]
+
+
+def test_a_turn_is_lost_with_the_connection(database: Database) -> None:
+    written: list[bytes] = []
+    with database.hold():
+        tx = database.start()
+        thread = _write_beside(database, written)
+        cut(tx)
+        thread.join(10)
+        tx.rollback()
+        assert written == [b"beside"]
+        with database.begin() as again:
+            again.run(INSERT, (b"2",))
+    assert ids(database) == [b"2", b"beside"]
+    with database.hold(), database.begin() as tx:
+        tx.run(INSERT, (b"3",))
 
 
 def test_connections_that_a_restart_has_cut_are_replaced_unnoticed(database: Database) -> None:
@@ -270,12 +318,12 @@ def test_what_may_mean_something_else_over_arrays_is_run_row_by_row(sql: str) ->
 def test_the_statements_of_the_hot_path_run_over_arrays() -> None:
     from vuka.engine import outbox
     from vuka.ledger import sql
-    from vuka.switch import records
+    from vuka.switch import journal, records
 
     for statement in (
-        outbox._INSERT_MESSAGE,
-        f"{outbox._INSERT_MESSAGE} ON CONFLICT (message_id) DO NOTHING",
-        outbox._INSERT_DELIVERY,
+        journal._INSERT_SUBJECT,
+        outbox._UPSERT,
+        outbox._INSERT_MISSING,
         records._INSERT,
         records._INSERT_CHANGE,
         records._UPDATE,

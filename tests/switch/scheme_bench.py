@@ -1,4 +1,4 @@
-"""A whole scheme on a bench: the rules, the embedded ledger and the tables, without engine, wire or clock.
+"""A whole scheme on a bench: the rules, a ledger and the tables, without engine, wire or clock.
 
 Commands run one by one (`SchemeBench.run`) or together in one transaction (`run_many`); time stands still until it is
 advanced; what the hub owes to whom is in `notices`; `audit` recomputes every balance from the transfers.
@@ -117,7 +117,14 @@ def new_transfer_id() -> tuple[TransferId, str]:
 class SchemeBench:
     """A scheme in memory. Amounts are given and told as people write them, e.g. ``"12.50"``."""
 
-    def __init__(self, *, currencies: Sequence[str] = ("USD", "EUR"), rules: Scheme | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        currencies: Sequence[str] = ("USD", "EUR"),
+        rules: Scheme | None = None,
+        ledger: Callable[[Tx, int], Ledger] = SqlLedger,
+    ) -> None:
+        self.ledger = ledger
         self.database = stores.fresh()
         self.rules = rules or Scheme()
         self.now_ms = START_MS
@@ -143,7 +150,7 @@ class SchemeBench:
         with self.database.begin() as tx:
             work = Work(
                 tx=tx,
-                ledger=SqlLedger(tx, self.now_ms * 1_000_000),
+                ledger=self.ledger(tx, self.now_ms * 1_000_000),
                 now_ms=self.now_ms,
                 scheme=self.rules,
                 next_id=lambda: self._keys.next(self.now_ms),
@@ -288,7 +295,7 @@ class SchemeBench:
     def read(self, function: Callable[[Tx, Ledger, Directory], T]) -> T:
         """What ``function`` finds, as of the last commit."""
         with self.database.read() as tx:
-            return function(tx, SqlLedger(tx, self.now_ms * 1_000_000), self._directories.load(tx))
+            return function(tx, self.ledger(tx, self.now_ms * 1_000_000), self._directories.load(tx))
 
     @property
     def directory(self) -> Directory:

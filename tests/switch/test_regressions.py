@@ -109,14 +109,23 @@ def test_nothing_is_owed_when_the_commit_is_undone(hub: SchemeBench, ten: Prepar
     class CrashError(Exception):
         pass
 
+    answer = reserved(hub, ten)
+
     def crash() -> None:
         with hub.work() as work:
-            transfers.fulfil(work, [reserved(hub, ten)], fees=FEES)
+            transfers.fulfil(work, [answer], fees=FEES)
             raise CrashError
 
     with pytest.raises(CrashError):
         crash()
-    assert (told(hub), state(hub, ten), hub.position(PAYEE, "USD")) == ([], State.RESERVED, "0")
+    assert (told(hub), state(hub, ten)) == ([], State.RESERVED)
+    if hub.read(lambda _tx, ledger, _directory: ledger.shares_transaction):
+        assert hub.position(PAYEE, "USD") == "0"
+        return
+    # A ledger elsewhere has done it already: sent again, the answer finds it done, and the records follow.
+    assert hub.position(PAYEE, "USD") == "-10"
+    hub.accept(answer)
+    assert (state(hub, ten), hub.position(PAYEE, "USD")) == (State.COMMITTED, "-10")
 
 
 def test_a_timeout_resets_the_position(hub: SchemeBench, ten: PrepareTransfer) -> None:

@@ -26,8 +26,8 @@ from vuka.engine.node import Engine
 from vuka.errors import OperatorError
 from vuka.fspiop.ilp import transaction_json
 from vuka.fspiop.jws import PublicKey
+from vuka.ledger.choice import check_choice, open_ledger
 from vuka.ledger.model import Ledger
-from vuka.ledger.sql import SqlLedger
 from vuka.store import Database, Tx
 from vuka.store.migrate import open_place
 from vuka.switch import (
@@ -92,7 +92,7 @@ def use_cases(rules: QuoteRules) -> tuple[UseCase, ...]:
         use_case(lookup.remove, lookup.RemoveParty),
         # What frees headroom comes before what takes it.
         use_case(partial(transfers.fulfil, fees=FEES), transfers.FulfilTransfer, transfers.AbortTransfer),
-        use_case(transfers.expire, transfers.ExpireTransfers),
+        use_case(partial(transfers.expire, fees=FEES), transfers.ExpireTransfers),
         *(use_case(handler, *commands) for handler, *commands in gross_settlement.USE_CASES),
         use_case(transfers.prepare, transfers.PrepareTransfer),
         use_case(partial(quotes.request, rules=rules), quotes.RequestQuote),
@@ -142,17 +142,21 @@ class Hub:
         key_file = config.signatures.hub_key_file
         self._key = HubKey(Path(key_file)) if key_file else None
         installed = plugins.installed()
+        with database.read() as tx:
+            check_choice(tx, config.ledger)
+        self._ledger = open_ledger(config.ledger)
         self.engine = Engine(
             config=config,
             database=database,
             use_cases=use_cases(QuoteRules(installed)),
             wire=FspiopWire(self._key),
-            ledger=SqlLedger,
+            ledger=self._ledger.open,
             clock_ms=clock,
             jitter=random.random,
             observers=(self.metrics,),
             channels=channels(config, installed),
             identity=identity,
+            cluster=self._ledger.cluster,
         )
         self.oracles = OracleClient(config.oracles, clock, self.metrics.oracle_asked)
         """The oracles outside the hub."""
@@ -165,6 +169,7 @@ class Hub:
         """Ends what was accepted and stops."""
         await self.oracles.close(self.config.engine.drain_seconds * 1000)
         await self.engine.stop()
+        self._ledger.close()
         log.info("what the engine did", **msgspec.structs.asdict(self.engine.statistics))
 
     def signing_public_key(self) -> PublicKey | None:
@@ -213,7 +218,10 @@ class Hub:
         else:
             # Reading goes on where the disk is full: what was written last tells.
             datastore = self.engine.writes
-        return [("datastore", datastore), ("broker", self.engine.running and not self.is_stopping)]
+        parts = [("datastore", datastore), ("broker", self.engine.running and not self.is_stopping)]
+        if self._ledger.cluster is not None:
+            parts.append(("ledger", self.engine.follows_ledger))
+        return parts
 
 
 def open_database(config: Config) -> Database:

@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import msgspec
 import typer
 from rich.markup import escape
 from rich.text import Text
@@ -17,18 +18,20 @@ from vuka.api.hub import clock_ms
 from vuka.cli.client import TOKEN_FILE
 from vuka.cli.options import ConfigFile, DataDir, read_config
 from vuka.cli.output import console, errors, fail
-from vuka.config import CONFIG_FILE, Config, to_toml
+from vuka.config import CONFIG_FILE, Config, Ledger, to_toml
 from vuka.errors import FspiopError, OperatorError
 from vuka.logs import configure_logging
 from vuka.money import CURRENCIES
 from vuka.store import CommitUnknownError, UnavailableError
-from vuka.store.migrate import current_revision, migrate, open_place
+from vuka.store.migrate import HEAD, current_revision, migrate, open_place
 
 if TYPE_CHECKING:
     from vuka.switch.work import Work
 
 SQLITE_READABLE_BY_OWNER = 0o700
 READABLE_BY_OWNER = 0o600
+
+LedgerEngine = Literal["embedded", "tigerbeetle"]
 
 ADMIN = "admin"
 """What the operator is called whose token `make_admin_token` makes."""
@@ -39,35 +42,66 @@ def found(config: Config, name: str, currencies: list[str]) -> None:
 
     Raises `OperatorError` where there is one already, or the directory can't be made.
     """
+    from vuka.ledger.choice import write_choice
     from vuka.switch import scheme
 
-    if current_revision(config.place) is not None:
+    if has_hub(config):
         raise OperatorError(f"There is a hub in {config.place_shown} already. Run it with: vuka serve")
     try:
         Path(config.data_dir).mkdir(parents=True, exist_ok=True, mode=SQLITE_READABLE_BY_OWNER)
     except OSError as error:
         raise OperatorError(f"The data directory {config.data_dir} can't be made: {error.strerror}.") from None
     migrate(config.place)
-    with writing(config) as work:
-        scheme.found(work, name, currencies)
+    try:
+        with writing(config) as work:
+            write_choice(work.tx, config.ledger, work.ledger)
+            scheme.found(work, name, currencies)
+    except BaseException:
+        # Nothing was founded: a file would only be in the way. Tables without a hub in them wait for the next attempt.
+        if isinstance(config.place, Path):
+            for suffix in ("", "-wal", "-shm"):
+                config.place.with_name(config.place.name + suffix).unlink(missing_ok=True)
+        raise
+
+
+def has_hub(config: Config) -> bool:
+    """Whether there is a hub in the database; not where one could not be founded after its tables were made.
+
+    Raises `OperatorError` where the database is another's, or can't be reached.
+    """
+    revision = current_revision(config.place)
+    if revision != HEAD:
+        # It has been served by another version.
+        return revision is not None
+    database = open_place(config.place, read_only=True)
+    try:
+        with database.read() as tx:
+            return bool(tx.query("SELECT 1 FROM scheme"))
+    finally:
+        database.close()
 
 
 @contextmanager
 def writing(config: Config) -> Iterator[Work]:
     """A transaction on a hub that does not run: committed at the end, undone where something is raised."""
     from vuka.engine.keys import NODE_MAX, KeySource
-    from vuka.ledger.sql import SqlLedger
+    from vuka.ledger.choice import open_ledger
     from vuka.switch.directory import DirectoryCache
     from vuka.switch.work import Work
 
     keys = KeySource(node=NODE_MAX)
     now_ms = clock_ms()
-    database = open_place(config.place)
+    chosen = open_ledger(config.ledger)
+    try:
+        database = open_place(config.place)
+    except BaseException:
+        chosen.close()
+        raise
     try:
         with database.begin() as tx:
             yield Work(
                 tx=tx,
-                ledger=SqlLedger(tx, now_ms * 1_000_000),
+                ledger=chosen.open(tx, now_ms * 1_000_000),
                 now_ms=now_ms,
                 scheme=config.scheme,
                 next_id=lambda: keys.next(now_ms),
@@ -77,6 +111,7 @@ def writing(config: Config) -> Iterator[Work]:
         raise OperatorError(f"{config.place_shown}: {error}.") from None
     finally:
         database.close()
+        chosen.close()
 
 
 def make_admin_token(config: Config, *, by: str) -> Path:
@@ -119,12 +154,25 @@ def init(
     currency: Annotated[
         list[str] | None, typer.Option("--currency", "-c", help="A currency of the scheme; may be repeated.")
     ] = None,
+    ledger: Annotated[
+        LedgerEngine | None, typer.Option(help="Where the money is to be; it stays there. See docs/tigerbeetle.md.")
+    ] = None,
+    ledger_addresses: Annotated[
+        str | None, typer.Option(help="The TigerBeetle cluster's replicas, e.g. 127.0.0.1:3000.")
+    ] = None,
+    ledger_cluster_id: Annotated[str | None, typer.Option(help="The TigerBeetle cluster's number.")] = None,
 ) -> None:
     """Make a new hub in a data directory: its database, its configuration, the participant Hub.
 
     Example: [bold]vuka init --data ./hub --name "My scheme" -c USD -c KES[/bold]
     """
     config = read_config(data)
+    chosen = {"engine": ledger, "addresses": ledger_addresses, "cluster_id": ledger_cluster_id}
+    settings = msgspec.to_builtins(config.ledger) | {key: value for key, value in chosen.items() if value is not None}
+    try:
+        config = msgspec.structs.replace(config, ledger=msgspec.convert(settings, Ledger))
+    except msgspec.ValidationError as error:
+        fail(f"The ledger can not be that: {error}. See `vuka config --describe`.")
     currencies = [each.upper() for each in currency or []]
     for each in currencies:
         if each not in CURRENCIES:
@@ -155,8 +203,15 @@ def serve(
 
     Example: [bold]vuka serve --data ./hub[/bold]
     """
+    from vuka.ledger.choice import TIGERBEETLE
+
     effective = read_config(data, config)
     configure_logging(effective)
+    if workers > 1 and effective.ledger.engine == TIGERBEETLE and isinstance(effective.place, Path):
+        fail(
+            "Several processes on a TigerBeetle cluster need their records in PostgreSQL (store.url): "
+            "on SQLite serve without --workers."
+        )
     try:
         with locked(effective) as lock_fd:
             upgrade(effective)
@@ -182,7 +237,7 @@ def _say_what_is_open(config: Config) -> None:
 
 def upgrade(config: Config) -> None:
     """Brings an older database to this program's schema. Raises `OperatorError` for a newer or a missing one."""
-    if current_revision(config.place) is None:
+    if not has_hub(config):
         raise OperatorError(
             f"There is no hub in {config.place_shown}. Make one with: vuka init --data {config.data_dir} -c USD"
         )

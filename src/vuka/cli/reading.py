@@ -9,8 +9,8 @@ from vuka.api.hub import clock_ms
 from vuka.cli.output import fail
 from vuka.config import Config
 from vuka.errors import OperatorError
-from vuka.ledger.model import Ledger
-from vuka.ledger.sql import SqlLedger
+from vuka.ledger.choice import check_choice, open_ledger
+from vuka.ledger.model import Ledger, LedgerUnavailableError
 from vuka.store import Tx
 from vuka.store.migrate import HEAD, current_revision, open_place
 
@@ -32,6 +32,16 @@ def reading(config: Config) -> Iterator[tuple[Tx, Ledger]]:
     database = open_place(config.place, read_only=True)
     try:
         with database.read() as tx:
-            yield tx, SqlLedger(tx, clock_ms() * 1_000_000)
+            try:
+                check_choice(tx, config.ledger)
+                ledger = open_ledger(config.ledger)
+            except OperatorError as error:
+                fail(str(error))
+            try:
+                yield tx, ledger.open(tx, clock_ms() * 1_000_000)
+            except LedgerUnavailableError:
+                fail(f"The ledger at {config.ledger.addresses} does not answer (ledger.addresses). Is it running?")
+            finally:
+                ledger.close()
     finally:
         database.close()

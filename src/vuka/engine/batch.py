@@ -6,7 +6,7 @@ function, so that tests and the simulation run exactly what the hub runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Final, TypeAlias, cast
 
 import msgspec
@@ -15,9 +15,10 @@ import structlog
 from vuka.config import Scheme
 from vuka.engine.outbox import Entries, Mark, Outbox, Outgoing, Wire, Written, make_outgoing
 from vuka.errors import ErrorCode, FspiopError
-from vuka.ledger.model import Ledger
+from vuka.ledger.model import Ledger, LedgerUnavailableError
 from vuka.store import Tx, WriteTx
 from vuka.switch.directory import Directory
+from vuka.switch.headroom import restore
 from vuka.switch.work import Command, Ended, Handler, Inbound, Notice, Outcome, Work
 
 log: Final = structlog.get_logger("vuka.engine")
@@ -67,6 +68,8 @@ class Rules(msgspec.Struct, frozen=True):
     ledger: LedgerFactory
     load_directory: Callable[[Tx], Directory]
     journal: bool
+    term: int = 0
+    """In which the process moves what depends on balances (`vuka.ledger.terms`); 0 where the ledger is embedded."""
 
 
 def run_batch(
@@ -79,24 +82,28 @@ def run_batch(
     outbox: Outbox,
     routed: Sequence[Routed] = (),
     marks: Sequence[Mark] = (),
-    behind: Collection[str] = (),
+    behind: Container[str] = (),
 ) -> Batch:
     """Decides ``commands`` and writes everything that follows from them, short of the commit.
 
     If a use case raises, everything is undone and the commands are run one by one, so that only the one at fault
-    fails (error 2001), and says so to whoever waits for it. Raises where the database fails: then nothing is written.
-    The caller tells ``outbox`` of `Batch.written` once it is durable; ``behind`` are those that are read for from the
-    outbox's table.
+    fails (error 2001), and says so to whoever waits for it. Raises where the database fails, or a ledger elsewhere does
+    not answer: then nothing is written. The caller tells ``outbox`` of `Batch.written` once it is durable; ``behind``
+    are those that are read for from the outbox's table.
     """
     try:
         with tx.savepoint():
             batch = _decide(tx, rules, commands, now_ms, next_id)
+    except LedgerUnavailableError:
+        raise
     except Exception:
         if tx.given_up:
             # No command is at fault: the disk is. What would run now would be durable one statement at a time.
             raise
         log.exception("a batch failed and is run again one by one", commands=len(commands))
         batch = _decide_one_by_one(tx, rules, commands, now_ms, next_id)
+        if rules.term:
+            restore_headroom(tx, rules, now_ms=now_ms, next_id=next_id)
     received = _received(commands, batch.outcomes)
     # What a batch has decided counts, where the API has noted the same message as refused.
     received += [(each.inbound, each.outcome) for each in routed]
@@ -116,15 +123,25 @@ def _received(commands: Sequence[Command], outcomes: Sequence[Outcome]) -> list[
     return rows
 
 
-def _decide(tx: WriteTx, rules: Rules, commands: Sequence[Command], now_ms: int, next_id: Callable[[], int]) -> Batch:
-    work = Work(
+def restore_headroom(tx: WriteTx, rules: Rules, *, now_ms: int, next_id: Callable[[], int]) -> None:
+    """Puts every headroom right in a ledger that has kept what an undone transaction moved."""
+    restore(_work(tx, rules, now_ms, next_id))
+
+
+def _work(tx: WriteTx, rules: Rules, now_ms: int, next_id: Callable[[], int]) -> Work:
+    return Work(
         tx=tx,
         ledger=rules.ledger(tx, now_ms * 1_000_000),
         now_ms=now_ms,
         scheme=rules.scheme,
         next_id=next_id,
         load_directory=rules.load_directory,
+        term=rules.term,
     )
+
+
+def _decide(tx: WriteTx, rules: Rules, commands: Sequence[Command], now_ms: int, next_id: Callable[[], int]) -> Batch:
+    work = _work(tx, rules, now_ms, next_id)
     outcomes: list[Outcome | None] = [None] * len(commands)
     kinds = {type(command) for command in commands}
     for case in rules.use_cases:
@@ -156,23 +173,35 @@ def _outgoing(rules: Rules, work: Work, notice: Notice, message_id: int) -> Outg
 def _decide_one_by_one(
     tx: WriteTx, rules: Rules, commands: Sequence[Command], now_ms: int, next_id: Callable[[], int]
 ) -> Batch:
-    outcomes: list[Outcome] = []
+    outcomes: dict[int, Outcome] = {}
     outgoing: list[Outgoing] = []
     ended: list[Ended] = []
     filed: dict[tuple[str, str], int] = {}
-    for command in commands:
+    for place, command in _in_order(rules, commands):
         try:
             with tx.savepoint():
                 alone = _decide(tx, rules, [command], now_ms, next_id)
+        except LedgerUnavailableError:
+            raise
         except Exception:
             if tx.given_up:
                 raise
             log.exception("a command failed", command=type(command).__name__)
             error = FspiopError(ErrorCode.INTERNAL_SERVER_ERROR, "the hub could not decide this message")
-            outcomes.append(Outcome(error=error))
+            outcomes[place] = Outcome(error=error)
             continue
-        outcomes += alone.outcomes
+        (outcomes[place],) = alone.outcomes
         outgoing += alone.outgoing
         ended += alone.ended
         filed.update(alone.filed)
-    return Batch(outcomes, outgoing, rules.load_directory(tx), ended, filed)
+    in_place = [outcomes[place] for place in range(len(commands))]
+    return Batch(in_place, outgoing, rules.load_directory(tx), ended, filed)
+
+
+def _in_order(rules: Rules, commands: Sequence[Command]) -> list[tuple[int, Command]]:
+    """The commands with their places, in the order in which the batch decided them before it failed.
+
+    A ledger elsewhere has done what was decided then: in another order a command might ask it for something else.
+    """
+    order = {kind: number for number, case in enumerate(rules.use_cases) for kind in case.commands}
+    return sorted(enumerate(commands), key=lambda each: order.get(type(each[1]), len(order)))

@@ -16,7 +16,7 @@ NODE_OF_KEY: Final = f"(({{}} >> {_SEQUENCE_BITS}) & {NODE_MAX})"
 class KeySource:
     """Makes keys: milliseconds since 1970 (42 bits), the node (8), a count within the millisecond (13).
 
-    ``above`` is the highest key already in the tables: a clock set back never makes a key twice.
+    ``above`` is the highest key already in the tables: a clock set back never makes a key twice. Any thread may ask.
     """
 
     __slots__ = ("_at_ms", "_lock", "_node", "_sequence")
@@ -41,6 +41,11 @@ class KeySource:
                 self._at_ms += 1
                 self._sequence = 0
             return (((self._at_ms << _NODE_BITS) | self._node) << _SEQUENCE_BITS) | self._sequence
+
+    def rise_above(self, key: int) -> None:
+        """Makes no key of the millisecond of ``key``, or before."""
+        with self._lock:
+            self._at_ms = max(self._at_ms, (key >> (_NODE_BITS + _SEQUENCE_BITS)) + 1)
 
 
 def node_of(key: int) -> int:

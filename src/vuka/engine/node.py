@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from functools import partial
+from typing import Final, ParamSpec, TypeVar
 from urllib.parse import unquote
 
 import msgspec
 import structlog
 
 from vuka.config import Config
-from vuka.engine import outbox
+from vuka.engine import intents, notifications, outbox
 from vuka.engine.alarm_watch import AlarmWatch
 from vuka.engine.batch import Batch, LedgerFactory, Routed, Rules, UseCase, run_batch, use_case
 from vuka.engine.courier import Courier, CourierSettings, Delivery, DeliveryOutcome, DeliveryReport
@@ -35,7 +37,9 @@ from vuka.engine.outbox import DeliveryState, Mark, Outbox, Wire, make_outgoing,
 from vuka.errors import ErrorCode, FspiopError, OperatorError
 from vuka.httpclient import HttpClient, believing
 from vuka.ids import HUB, FspId, TransferId, parse_id
-from vuka.ledger.model import Ledger
+from vuka.ledger.model import Ledger, LedgerUnavailableError, QueryFilter, QueryFilterFlags
+from vuka.ledger.terms import TERM_MAX, TermEndedError
+from vuka.ledger.tigerbeetle import Cluster
 from vuka.plugins import Channel
 from vuka.store import CommitUnknownError, Database, Tx, UnavailableError, WriteTx
 from vuka.switch import gross_settlement, journal, schedules, transfers, undelivered
@@ -47,6 +51,7 @@ from vuka.switch.work import Command, Inbound, Notice, Outcome, Work, in_declare
 log: Final = structlog.get_logger("vuka.engine")
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 MARKS_WAIT_MS: Final = 100
 """How long a note that a message has arrived may wait for a batch to be written with."""
@@ -135,6 +140,7 @@ class Engine:
         observers: Sequence[Observer] = (),
         channels: Sequence[Channel] = (),
         identity: Identity | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
         self.config = config
         self.database = database
@@ -170,6 +176,13 @@ class Engine:
         self._gives_up = threading.Event()
         self.fenced = asyncio.Event()
         """Set when other processes have given this one up: it must end, and may start anew."""
+        # A ledger elsewhere may have done what is not on record: by an earlier process, or for a batch that failed.
+        self._cluster = cluster
+        self._behind_ledger = cluster is not None
+        self._ledger_to_read: LedgerFactory = ledger if cluster is None else cluster.for_looking
+        # The mark under which it recovers, and its term from then on; kept until that has succeeded.
+        self._recovery: tuple[int, int] | None = None
+        self._ask_thread = ThreadPoolExecutor(1, thread_name_prefix="vuka-ledger")
         self._client = HttpClient(
             connect_timeout_ms=config.courier.connect_timeout_ms,
             timeout_ms=config.courier.timeout_ms,
@@ -238,6 +251,7 @@ class Engine:
             self._tasks.append(asyncio.create_task(self._live(self._membership), name="vuka-node"))
             self._tasks.append(asyncio.create_task(self._follow(), name="vuka-directory"))
         self._tasks[0].add_done_callback(self._writer_ended)
+        self._wake.set()
 
     def _settle(self) -> None:
         """What an earlier process owed by its blocks alone gets rows; where the disk is full, with the first batch."""
@@ -289,6 +303,7 @@ class Engine:
         await self.courier.close()
         await self._client.close()
         self._commit_thread.shutdown()
+        self._ask_thread.shutdown()
 
     # --- what the APIs ask ------------------------------------------------------------------------------------
 
@@ -333,6 +348,8 @@ class Engine:
             raise FspiopError(
                 ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub is shutting down", headers=(("Retry-After", "5"),)
             )
+        if not self.reaches_ledger and not internal:
+            raise LedgerUnavailableError
         if len(self._queue) >= self.config.engine.queue_max and not internal:
             self.statistics.refused_busy += 1
             raise FspiopError(ErrorCode.SERVER_BUSY, "the hub is busy", status=503, headers=(("Retry-After", "1"),))
@@ -391,7 +408,7 @@ class Engine:
         with self.database.read() as tx:
             directory = self._read_cache.load(tx)
             self._took_effect(directory)
-            return function(tx, self._rules.ledger(tx, self._clock_ms() * 1_000_000), directory)
+            return function(tx, self._ledger_to_read(tx, self._clock_ms() * 1_000_000), directory)
 
     async def resend(self, message_id: int) -> None:
         """Has a parked message sent again, with a new deadline. Raises `OperatorError` where none is parked."""
@@ -418,6 +435,16 @@ class Engine:
         return self._failures == 0 and not self._lost
 
     @property
+    def reaches_ledger(self) -> bool:
+        """Whether the ledger answers, where it is a cluster."""
+        return self._cluster is None or self._cluster.is_reachable
+
+    @property
+    def follows_ledger(self) -> bool:
+        """Whether the ledger answers, and all that was begun in it is on record."""
+        return self.reaches_ledger and not self._behind_ledger
+
+    @property
     def queued(self) -> int:
         """Commands that wait for a batch."""
         return len(self._queue)
@@ -434,6 +461,8 @@ class Engine:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), MARKS_WAIT_MS / 1000)
                 self._wake.clear()
+            if self._behind_ledger:
+                await self._catch_up_with_ledger()
             while self._queue or self._routed or self._marks or self._has_late():
                 await self._write_batch()
             if self._closing:
@@ -446,6 +475,10 @@ class Engine:
     async def _write_batch(self) -> None:
         queue = self._queue
         taken = [queue.popleft() for _ in range(min(len(queue), self.config.engine.batch_max))]
+        if self._behind_ledger:
+            taken = await self._without_ledger(taken)
+            if not (taken or self._routed or self._marks):
+                return
         routed, self._routed = self._routed, []
         marks, self._marks = self._marks, []
         now_ms = self._clock_ms()
@@ -455,21 +488,26 @@ class Engine:
         commands = [each.command for each in taken]
         try:
             if self._runs_in_thread:
-                batch, decide_seconds = await loop.run_in_executor(
-                    self._commit_thread, self._run_whole, commands, now_ms, routed, marks
-                )
+                batch, decide_seconds = await self._in_thread(self._run_whole, commands, now_ms, routed, marks)
                 decided = started + decide_seconds
             else:
                 tx = self.database.start()
                 batch = self._run(tx, commands, now_ms, routed, marks)
                 decided = loop.time()
                 await self._commit(tx)
+        except intents.UnfinishedError:
+            # Another process has left something: it comes first, and then this batch, of which nothing has begun.
+            self._behind_ledger = True
+            self._queue.extendleft(reversed(taken))
+            self._routed, self._marks = [*routed, *self._routed], [*marks, *self._marks]
+            return
         except Exception as error:
             # Nothing of this batch is durable: nobody is told that it was accepted, and nothing of it is sent.
             if tx is not None and not tx.closed:
                 tx.rollback()
             self._failures += 1
             self._lost = self._lost or isinstance(error, (UnavailableError, CommitUnknownError))
+            self._behind_ledger = self._cluster is not None
             self._observer.not_committed(len(taken), error, now_ms)
             if isinstance(error, FencedError):
                 self._fail(taken, error)
@@ -522,21 +560,35 @@ class Engine:
 
     @property
     def _runs_in_thread(self) -> bool:
-        """Whether a batch waits for more than the disk: for a server, or for other processes that write."""
-        return self.database.is_remote or self._membership is not None
+        """Whether a batch waits for more than the disk: for a server, a ledger elsewhere, or other processes."""
+        return self.database.is_remote or self._membership is not None or self._cluster is not None
+
+    async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """In the thread that writes, while the loop goes on."""
+        return await asyncio.get_running_loop().run_in_executor(self._commit_thread, partial(function, *args, **kwargs))
 
     def _run_whole(
         self, commands: Sequence[Command], now_ms: int, routed: Sequence[Routed], marks: Sequence[Mark]
     ) -> tuple[Batch, float]:
         """In the thread that writes: a batch from its beginning to its commit, and how long it took to decide it."""
-        began_ms, started = boot_ms(), time.monotonic()
+        started = time.monotonic()
+
+        def decide(tx: WriteTx) -> tuple[Batch, float]:
+            return self._run(tx, commands, now_ms, routed, marks), time.monotonic() - started
+
+        if self._cluster is not None and any(map(_asks_ledger, commands)):
+            return self._run_with_intents(decide, commands, now_ms)
+        return self._whole(decide, now_ms)
+
+    def _whole(self, function: Callable[[WriteTx], T], now_ms: int) -> T:
+        """A transaction from its beginning, which is signed where there are several processes, to its commit."""
+        began_ms = boot_ms()
         key = self._keys.next(now_ms)
         tx = self.database.start()
         try:
             if self._membership is not None:
                 self._membership.sign(tx, key)
-            batch = self._run(tx, commands, now_ms, routed, marks)
-            decided = time.monotonic()
+            value = function(tx)
             tx.commit()
         except CommitUnknownError:
             if not self._was_committed(key):
@@ -547,7 +599,7 @@ class Engine:
             raise
         if self._membership is not None:
             self._membership.signed(began_ms)
-        return batch, decided - started
+        return value
 
     def _was_committed(self, key: int) -> bool:
         """Whether a batch whose commit was not answered was made. Asks until the database can be asked.
@@ -571,6 +623,105 @@ class Engine:
             if not committed:
                 raise NotCommittedError("the connection was lost before the commit")
             return True
+
+    # --- a ledger elsewhere, which does not wait for the commit (see `vuka.ledger.tigerbeetle`) ---------------------
+
+    def _run_with_intents(self, decide: Callable[[WriteTx], T], commands: Sequence[Command], now_ms: int) -> T:
+        """A batch whose ledger is asked before its commit: what it begins is written down, and nobody comes between.
+
+        Raises `intents.UnfinishedError`, and has begun nothing, where somebody has left what must be carried out first.
+        """
+        with self.database.hold():
+            begun: list[int] = []
+            if intents.is_begun_in_ledger(commands):
+                begun = self._whole(partial(self._write_intents, commands, now_ms), now_ms)
+
+            def run(tx: WriteTx) -> T:
+                there = intents.written(tx)
+                if there != begun and not begun:
+                    raise intents.UnfinishedError
+                if there != begun:
+                    # The connection was lost in between, and with it the turn.
+                    raise TermEndedError
+                value = decide(tx)
+                intents.strike_out(tx, begun)
+                return value
+
+            return self._whole(run, now_ms)
+
+    def _write_intents(self, commands: Sequence[Command], now_ms: int, tx: WriteTx) -> list[int]:
+        if intents.written(tx):
+            raise intents.UnfinishedError
+        return intents.write(
+            tx, commands, term=self._rules.term, now_ms=now_ms, next_id=partial(self._keys.next, now_ms)
+        )
+
+    async def _without_ledger(self, taken: list[_Submission]) -> list[_Submission]:
+        """Catches up with the ledger; where it can't, whoever needs the ledger is refused, and the others are left.
+
+        Raises `FencedError`.
+        """
+        asking = [each for each in taken if _asks_ledger(each.command)]
+        try:
+            if not asking or await self._catch_up_with_ledger():
+                return taken
+        except FencedError as error:
+            self._fail(taken, error)
+            raise
+        self._fail(asking, LedgerUnavailableError())
+        return [each for each in taken if not _asks_ledger(each.command)]
+
+    async def _catch_up_with_ledger(self) -> bool:
+        """Carries out again what was begun and is not on record, and puts the headroom right; whether it could.
+
+        Raises `FencedError`.
+        """
+        if not self.reaches_ledger:
+            return False
+        try:
+            rules, batches = await self._in_thread(self._recover_whole, self._clock_ms())
+        except FencedError:
+            raise
+        except Exception as error:
+            if isinstance(error, TermEndedError):
+                self._recovery = None
+            if isinstance(error, CommitUnknownError):
+                self._outbox.is_in_doubt = True
+                if self._membership is not None:
+                    self._membership.forget_reloads()
+            if not isinstance(error, (LedgerUnavailableError, UnavailableError)):
+                log.exception("what was begun in the ledger could not be brought to its end; it will be tried again")
+            return False
+        self._behind_ledger, self._recovery, self._rules = False, None, rules
+        for batch in batches:
+            if batch.written is not None:
+                self._outbox.committed(batch.written)
+            self._took_effect(batch.directory)
+            self._hand_over([each.delivery for each in batch.outgoing])
+        return True
+
+    def _recover_whole(self, now_ms: int) -> tuple[Rules, list[Batch]]:
+        """Begins a new term, with nobody in between, and ends what every earlier one has left."""
+        if self._recovery is None:
+            self._recovery = self._keys.next(now_ms), secrets.randbelow(TERM_MAX) + 1
+        number, term = self._recovery
+        rules = msgspec.structs.replace(self._rules, term=term)
+        with self.database.hold():
+            # Whoever recovers may die of it, too.
+            self._whole(lambda tx: intents.mark(tx, number, term=term, now_ms=now_ms), now_ms)
+            return rules, self._whole(lambda tx: self._recover(tx, rules, number), now_ms)
+
+    def _recover(self, tx: WriteTx, rules: Rules, number: int) -> list[Batch]:
+        if number not in intents.written(tx):
+            # The connection was lost in between, and another process has recovered meanwhile.
+            raise TermEndedError
+        last = rules.ledger(tx, 0).query_transfers(QueryFilter(limit=1, flags=QueryFilterFlags.reversed))
+        if last:
+            # Headroom moves have no record but the ledger's own.
+            self._keys.rise_above(key_floor(last[0].timestamp // 1_000_000))
+        now_ms = self._clock_ms()
+        next_id = partial(self._keys.next, now_ms)
+        return intents.recover(tx, rules, now_ms=now_ms, next_id=next_id, outbox=self._outbox)
 
     async def _commit(self, tx: WriteTx) -> None:
         if self.database.commits_at_once:
@@ -740,6 +891,9 @@ class Engine:
         for dead in membership.look(there):
             outcome = await self._enqueue(TakeOver(dead=dead, by=membership.seat), internal=True)
             if outcome.value:
+                # It may have left something in a ledger elsewhere: that does not wait for the next payment.
+                self._behind_ledger = self._cluster is not None
+                self._wake.set()
                 log.warning("took over from another hub process", node=dead.number, stopped=bool(dead.is_stopped))
         there = self.read(lambda tx, _ledger, _directory: nodes(tx))
         try:
@@ -777,6 +931,7 @@ class Engine:
             await asyncio.sleep(self.config.engine.timer_ms / 1000)
             try:
                 await self._check_disk()
+                await self._check_ledger()
                 if self._is_away:
                     continue
                 self._catch_up()
@@ -785,7 +940,8 @@ class Engine:
                 await self._expire()
                 await self._settle_gross()
                 await self._purge()
-                await self._alarms.tick()
+                if self.reaches_ledger:
+                    await self._alarms.tick()
                 await self.notifier.tick()
             except Exception:
                 log.exception("a timer failed and will run again")
@@ -794,6 +950,15 @@ class Engine:
         """After a commit that failed: writes something, so that a hub that nobody uses sees that it works again."""
         if self._failures or self._lost:
             await self._enqueue(CheckDisk(), internal=True)
+
+    async def _check_ledger(self) -> None:
+        """Asks a ledger elsewhere whether it is there, so that a hub that nobody uses sees it go and come back."""
+        if self._cluster is None:
+            return
+        if self._behind_ledger:
+            self._wake.set()
+        if self._cluster.is_reachable:
+            await asyncio.get_running_loop().run_in_executor(self._ask_thread, self._cluster.ping)
 
     async def _expire(self) -> None:
         while self.read(_anything_expired(self._clock_ms())):
@@ -869,6 +1034,11 @@ def _anything_scheduled(now_ms: int, *, replans_all: bool) -> Callable[[Tx, Ledg
     return query
 
 
+def _asks_ledger(command: Command) -> bool:
+    """Whether a command may ask the ledger anything: what the engine does about its own tables goes on without one."""
+    return not isinstance(command, _WITHOUT_LEDGER)
+
+
 def _anything_before(tx: Tx, before: int) -> bool:
     return journal.anything_before(tx, before)
 
@@ -912,6 +1082,21 @@ def _unpark(work: Work, commands: Sequence[Unpark]) -> list[Outcome]:
 def _purge_journal(work: Work, commands: Sequence[PurgeJournal]) -> list[Outcome]:
     return [Outcome(value=journal.purge(work.tx, command.before, blocks_max=PURGE_BLOCKS_MAX)) for command in commands]
 
+
+_WITHOUT_LEDGER: Final = (
+    Beat,
+    TakeOver,
+    TidyNodes,
+    CheckDisk,
+    PurgeJournal,
+    Unpark,
+    undelivered.ReportUndelivered,
+    transfers.TellResult,
+    notifications.TakeNotifications,
+    notifications.NoteAttempts,
+    notifications.ResendNotifications,
+    notifications.PurgeNotifications,
+)
 
 USE_CASES: Final = (
     use_case(_unpark, Unpark),

@@ -10,7 +10,7 @@ read, and what they owe gets its rows (`settle`). A crash loses nothing and at w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -164,6 +164,15 @@ class Written(msgspec.Struct, frozen=True):
     """What earlier batches owe and have a block alone for no more: it has arrived, is parked, or has a row now."""
 
 
+class _Everybody(Container[str]):
+    def __contains__(self, _name: object) -> bool:
+        return True
+
+
+EVERYBODY: Final = _Everybody()
+"""Those who are read for from the table, where that is all: for several batches in one transaction."""
+
+
 class Outbox:
     """What one process owes by its blocks alone: little, and not for long.
 
@@ -182,7 +191,7 @@ class Outbox:
         """Whether nobody knows if the last batch is durable: the next one looks what is owed."""
 
     def write(
-        self, tx: Tx, entries: Entries, *, block_id: int, now_ms: int, behind: Collection[str] = ()
+        self, tx: Tx, entries: Entries, *, block_id: int, now_ms: int, behind: Container[str] = ()
     ) -> Written | None:
         """Writes a block, and rows for what did not arrive at once; None where there is nothing to write.
 
@@ -193,20 +202,23 @@ class Outbox:
         ended = {mark.delivery.id for mark in entries.marks}
         late = [each for each in self._late(now_ms) if each.delivery.id not in ended]
         held = [each for each in entries.owed if each.delivery.to in behind]
-        rows = [_row(each.delivery, each.target, DeliveryState.PENDING, now_ms) for each in (*late, *held)]
+        # By message: of two attempts in one batch the last counts.
+        rows = {
+            each.delivery.id: _row(each.delivery, each.target, DeliveryState.PENDING, now_ms) for each in (*late, *held)
+        }
         marked: list[Marked] = []
         delivered: list[tuple[int]] = []
         for mark in entries.marks:
             delivery, target = mark.delivery, mark.delivery.target
             if mark.state is not DeliveryState.DELIVERED:
                 if isinstance(target, Sent):
-                    rows.append(_row(delivery, target, mark.state, mark.at_ms, mark))
+                    rows[delivery.id] = _row(delivery, target, mark.state, mark.at_ms, mark)
             elif delivery.has_row or self.is_in_doubt:
                 delivered.append((delivery.id,))
             if mark.state is not DeliveryState.PENDING and (delivery.durable or self.keeps_journal):
                 marked.append(Marked(delivery.id, mark.state.value, mark.attempts, mark.status, mark.error, mark.at_ms))
         if rows:
-            tx.run_many(_UPSERT, rows)
+            tx.run_many(_UPSERT, list(rows.values()))
         if delivered:
             tx.run_many("DELETE FROM delivery WHERE message_id = ?", delivered)
         received, sent = self._messages(entries)

@@ -29,7 +29,7 @@ from enum import IntEnum
 from typing import Final
 
 from vuka.ids import TransferId, derive_id, ledger_id
-from vuka.ledger.model import Account, AccountFlags, Transfer, TransferFlags
+from vuka.ledger.model import TIMEOUT_MAX, Account, AccountFlags, Transfer, TransferFlags
 from vuka.money import AMOUNT_MAX, ledger_number
 
 
@@ -112,7 +112,18 @@ def account(participant: str, currency: str, account_type: str) -> Account:
     )
 
 
-def reserve(transfer_id: TransferId, *, debit: int, credit: int, amount: int, currency: str) -> Transfer:
+ORPHAN_SECONDS: Final = 600
+"""How long after its expiration a reservation that has no record frees itself. Longer than clocks differ."""
+
+
+def timeout(expires_ms: int, now_ms: int) -> int:
+    """The timeout, in seconds, of what is reserved until ``expires_ms`` in a ledger that can't undo it."""
+    return min(max(0, -(-(expires_ms - now_ms) // 1000)) + ORPHAN_SECONDS, TIMEOUT_MAX)
+
+
+def reserve(
+    transfer_id: TransferId, *, debit: int, credit: int, amount: int, currency: str, timeout_seconds: int = 0
+) -> Transfer:
     """The payment itself: pending until the payee's participant has answered. Its id is the transfer's."""
     return Transfer(
         id=ledger_id(transfer_id),
@@ -122,6 +133,7 @@ def reserve(transfer_id: TransferId, *, debit: int, credit: int, amount: int, cu
         ledger=ledger_number(currency),
         code=int(TransferCode.PAYMENT),
         flags=int(TransferFlags.pending),
+        timeout=timeout_seconds,
     )
 
 
@@ -179,7 +191,15 @@ def funds_in(transfer_id: TransferId, *, liquidity: int, reconciliation: int, am
     )
 
 
-def funds_out(transfer_id: TransferId, *, liquidity: int, reconciliation: int, amount: int, currency: str) -> Transfer:
+def funds_out(
+    transfer_id: TransferId,
+    *,
+    liquidity: int,
+    reconciliation: int,
+    amount: int,
+    currency: str,
+    timeout_seconds: int = 0,
+) -> Transfer:
     """Money that a participant asks back: set aside from its liquidity until `post` or `void`.
 
     The ledger refuses it (``exceeds_credits``) where the liquidity does not suffice.
@@ -192,6 +212,7 @@ def funds_out(transfer_id: TransferId, *, liquidity: int, reconciliation: int, a
         ledger=ledger_number(currency),
         code=int(TransferCode.FUNDS_OUT),
         flags=int(TransferFlags.pending),
+        timeout=timeout_seconds,
     )
 
 
@@ -199,6 +220,11 @@ def parts(amount: int) -> list[int]:
     """An amount as one or more that a ledger transfer can hold: a sum may be larger than any payment."""
     whole, rest = divmod(amount, AMOUNT_MAX)
     return [AMOUNT_MAX] * whole + ([rest] if rest else [])
+
+
+def gross_settlement_id(transfer_id: TransferId, attempt: int) -> int:
+    """The ledger id of the first half of one attempt to settle a payment at once; the second is there where it is."""
+    return derive_id("gross-position", transfer_id, attempt.to_bytes(4, "big"))
 
 
 def gross_settlement(
@@ -216,7 +242,7 @@ def gross_settlement(
     under the same ids: the ledger keeps refusals.
     """
     position = Transfer(
-        id=derive_id("gross-position", transfer_id, attempt.to_bytes(4, "big")),
+        id=gross_settlement_id(transfer_id, attempt),
         debit_account_id=payee[0],
         credit_account_id=payer[0],
         amount=amount,

@@ -18,6 +18,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from vuka.errors import ErrorCode, FspiopError
 from vuka.money import AMOUNT_MAX
 
 BATCH_MAX: Final = 8189
@@ -44,6 +45,13 @@ class BatchTooLargeError(ValueError):
 
 class FieldError(ValueError):
     """A field holds a number that its type does not: a defect of the caller, nothing was done."""
+
+
+class LedgerUnavailableError(FspiopError):
+    """The ledger has not answered in time. Whether it did what it was asked, or will, is not known."""
+
+    def __init__(self, detail: str = "the hub's ledger can not be reached") -> None:
+        super().__init__(ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, detail, headers=(("Retry-After", "1"),))
 
 
 class AccountFlags(IntFlag):
@@ -371,8 +379,12 @@ class Ledger(Protocol):
     Events of a batch are applied in order, each seeing the ones before it, and succeed or fail alone unless they are
     linked. What was created is never changed or deleted, and creating it again is ``exists``. A call takes at most
     `BATCH_MAX` events or ids (`BatchTooLargeError`); a number that does not fit its field is a `FieldError`; either
-    way nothing is done.
+    way nothing is done. One that is elsewhere raises `LedgerUnavailableError` where it does not answer.
     """
+
+    @property
+    def shares_transaction(self) -> bool:
+        """Whether what it does is durable, or undone, with the caller's transaction; else it is durable at once."""
 
     def create_accounts(self, accounts: Sequence[Account]) -> list[CreateAccountResult]:
         """One result for each account, in order."""
@@ -420,6 +432,7 @@ __all__ = [
     "CreateTransferStatus",
     "FieldError",
     "Ledger",
+    "LedgerUnavailableError",
     "QueryFilter",
     "QueryFilterFlags",
     "Transfer",

@@ -124,6 +124,8 @@ class SqlLedger:
 
     __slots__ = ("_balance_max", "_now_ns", "_tx")
 
+    shares_transaction = True
+
     def __init__(self, tx: Tx, now_ns: int, *, balance_max: int = BALANCE_MAX) -> None:
         self._tx = tx
         self._now_ns = now_ns

@@ -95,6 +95,12 @@ class Database(Protocol):
     def begin(self) -> AbstractContextManager[WriteTx]:
         """A write transaction: committed at the end of the block, rolled back when it raises."""
 
+    def hold(self) -> AbstractContextManager[None]:
+        """Lets no other process write until the end of the block, or until the connection is lost.
+
+        For several transactions with nobody's in between. Raises `UnavailableError` as `start` does.
+        """
+
     def read(self) -> AbstractContextManager[Tx]:
         """A transaction that only reads, from one snapshot, beside whatever is being written.
 

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import psycopg
@@ -29,6 +29,8 @@ from psycopg.types.numeric import Int8BinaryDumper, NumericBinaryLoader
 from psycopg.types.string import StrBinaryDumper
 
 from vuka.store import CommitUnknownError, Row, UnavailableError, Value
+
+T = TypeVar("T")
 
 CONNECT_SECONDS_MAX: Final = 3
 """How long a new connection may take. libpq takes no less than 2."""
@@ -55,6 +57,11 @@ _SESSION: Final = (
 )
 _PREPARE_WRITER: Final = f"SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS_MAX}"
 _BEGIN_WRITE: Final = f"BEGIN; SELECT pg_advisory_xact_lock({LOCK_CLASS}, hashtext(current_schema()))"
+_HOLD: Final = (
+    f"SET idle_session_timeout = {IDLE_IN_TRANSACTION_MS_MAX}; "
+    f"SELECT pg_advisory_lock({LOCK_CLASS}, hashtext(current_schema()))"
+)
+_LET_GO: Final = f"SELECT pg_advisory_unlock({LOCK_CLASS}, hashtext(current_schema())); SET idle_session_timeout = 0"
 _BEGIN_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
@@ -388,6 +395,10 @@ class Database:
 
     def start(self) -> PostgresTx:
         """A write transaction, after those of every other process. Raises `UnavailableError`."""
+        return self._on_writer(lambda writer: PostgresTx(writer, self._types_of, write=True))
+
+    def _on_writer(self, function: Callable[[Connection[Row]], T]) -> T:
+        """What ``function`` gives on the connection that writes; it is made anew where it was lost."""
         if self._read_only:
             raise psycopg.errors.ReadOnlySqlTransaction("the database was opened to be read only")
         for attempt in (1, 2):
@@ -397,7 +408,7 @@ class Database:
             try:
                 if is_new:
                     self._writer.execute(_PREPARE_WRITER)
-                return PostgresTx(self._writer, self._types_of, write=True)
+                return function(self._writer)
             except psycopg.OperationalError as error:
                 # The server was restarted since: what has not begun can begin again.
                 self._writer.close()
@@ -415,6 +426,23 @@ class Database:
             tx.rollback()
             raise
         tx.commit()
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """The lock that write transactions take, for several of them: the session keeps it, not a transaction.
+
+        The server lets go of it where the connection is lost, or silent for too long. Raises `UnavailableError`.
+        """
+        holder = self._on_writer(_hold)
+        try:
+            yield
+        finally:
+            try:
+                if not holder.closed:
+                    holder.execute(_LET_GO)
+            except psycopg.Error:
+                # What can't be let go of goes with the connection.
+                holder.close()
 
     @contextlib.contextmanager
     def read(self) -> Iterator[PostgresTx]:
@@ -468,6 +496,11 @@ class Database:
         for connection in (self._writer, *readers):
             if connection is not None:
                 connection.close()
+
+
+def _hold(writer: Connection[Row]) -> Connection[Row]:
+    writer.execute(_HOLD)
+    return writer
 
 
 def connect(url: str) -> Connection[Row]:

@@ -187,6 +187,10 @@ class Database:
             raise
         tx.commit()
 
+    def hold(self) -> contextlib.nullcontext[None]:
+        """Nothing: what needs it runs in one process on a file."""
+        return contextlib.nullcontext()
+
     @contextlib.contextmanager
     def read(self) -> Iterator[SqliteTx]:
         """A transaction that only reads, from one snapshot, beside whatever is being written."""

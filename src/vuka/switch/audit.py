@@ -14,9 +14,10 @@ from typing import Final
 import msgspec
 
 from vuka.ids import HUB, TransferId, format_uuid, ledger_id
-from vuka.ledger import chart
+from vuka.ledger import chart, terms
 from vuka.ledger.model import (
     BATCH_MAX,
+    NS_PER_S,
     Account,
     AccountFlags,
     Ledger,
@@ -92,22 +93,28 @@ class _Balance:
         return ", ".join(f"{name} {format_amount(figure)}" for name, figure in zip(names, self._figures(), strict=True))
 
 
-def audit(tx: Tx, ledger: Ledger) -> Report:
-    """Recomputes everything, from one snapshot."""
+def audit(tx: Tx, ledger: Ledger, *, now_ms: int = 0) -> Report:
+    """Recomputes everything, from one snapshot.
+
+    A ledger elsewhere has reservations that free themselves (`vuka.ledger.tigerbeetle`): those whose time has come by
+    ``now_ms`` are free, and one that has no record is no difference.
+    """
     report = Report(differences=[])
     directory = read_directory(tx)
     names = _account_names(directory)
     accounts = {account.id: account for account in _accounts(ledger)}
     report.accounts = len(accounts)
     played = _play(ledger, report)
+    if not ledger.shares_transaction:
+        _free(played, now_ms)
     _compare_balances(report, accounts, played.balances, names)
     _compare_sides(report, accounts)
-    _compare_records(tx, report, played, directory)
+    _compare_records(tx, report, played, directory, is_of_one_commit=ledger.shares_transaction)
     effects = _compare_settlement(tx, report, played, directory)
-    _compare_fees(tx, report, played, directory)
+    _compare_fees(tx, report, played, directory, is_of_one_commit=ledger.shares_transaction)
     _compare_fee_accounts(report, directory, accounts, effects)
     _compare_sums(report, accounts)
-    _compare_participants(tx, report, directory, accounts, effects)
+    _compare_participants(tx, report, directory, accounts, effects, _held(played))
     return report
 
 
@@ -123,7 +130,7 @@ def _accounts(ledger: Ledger) -> Iterator[Account]:
     after = 0
     while True:
         page = ledger.query_accounts(QueryFilter(timestamp_min=after + 1))
-        yield from page
+        yield from (account for account in page if account.ledger != terms.LEDGER)
         if len(page) < BATCH_MAX:
             return
         after = page[-1].timestamp
@@ -133,7 +140,7 @@ def _transfers(ledger: Ledger) -> Iterator[Transfer]:
     after = 0
     while True:
         page = ledger.query_transfers(QueryFilter(timestamp_min=after + 1))
-        yield from page
+        yield from (transfer for transfer in page if transfer.ledger != terms.LEDGER)
         if len(page) < BATCH_MAX:
             return
         after = page[-1].timestamp
@@ -148,6 +155,8 @@ class _Played:
         self.posted: dict[int, tuple[int, int]] = {}
         """By pending id: what was posted, and the settlement window it was posted in."""
         self.voided: set[int] = set()
+        self.orphans: set[int] = set()
+        """Reservations that free themselves where nobody ends them; at last only those that no record accounts for."""
         self.returned: dict[int, int] = {}
         """By payment: what an on-us payment returned."""
         self.settled: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
@@ -190,6 +199,18 @@ def _play(ledger: Ledger, report: Report) -> _Played:
         debit.debits_posted += transfer.amount
         credit.credits_posted += transfer.amount
     return played
+
+
+def _free(played: _Played, now_ms: int) -> None:
+    """Frees the reservations whose timeout has passed."""
+    for id_, transfer in played.pending.items():
+        if not transfer.timeout or id_ in played.posted or id_ in played.voided:
+            continue
+        played.orphans.add(id_)
+        if transfer.timestamp + transfer.timeout * NS_PER_S <= now_ms * 1_000_000:
+            played.balances[transfer.debit_account_id].debits_pending -= transfer.amount
+            played.balances[transfer.credit_account_id].credits_pending -= transfer.amount
+            played.voided.add(id_)
 
 
 def _note_settlement(played: _Played, transfer: Transfer) -> None:
@@ -253,7 +274,7 @@ def _compare_sides(report: Report, accounts: dict[int, Account]) -> None:
         )
 
 
-def _compare_records(tx: Tx, report: Report, played: _Played, directory: Directory) -> None:
+def _compare_records(tx: Tx, report: Report, played: _Played, directory: Directory, *, is_of_one_commit: bool) -> None:
     """What the records say of each transfer, against what the ledger did."""
     windows = {window_id for (window_id,) in tx.query("SELECT settlement_window_id FROM settlement_window")}
     seen: set[int] = set()
@@ -269,6 +290,8 @@ def _compare_records(tx: Tx, report: Report, played: _Played, directory: Directo
             report.transfers += 1
             id_ = ledger_id(TransferId(transfer_id))
             seen.add(id_)
+            if State(state) not in _UNRESERVED:
+                played.orphans.discard(id_)
             if kind == "FUNDS_IN":
                 continue
             subject = f"{kind} {wire_id}"
@@ -285,7 +308,8 @@ def _compare_records(tx: Tx, report: Report, played: _Played, directory: Directo
             if State(state) is State.COMMITTED:
                 report.differs("a committed transfer is in a settlement window", subject, True, window_id in windows)
                 posted = played.posted.get(id_)
-                if posted is not None:
+                if posted is not None and is_of_one_commit:
+                    # Elsewhere it may have been posted in a transaction that was undone, before a window was closed.
                     report.differs("ledger and record name the same window", subject, window_id, posted[1])
                 if payer_fsp == payee_fsp:
                     report.differs("an on-us payment returns", subject, amount, played.returned.get(id_, 0))
@@ -293,13 +317,14 @@ def _compare_records(tx: Tx, report: Report, played: _Played, directory: Directo
             break
         after = rows[-1][0]
     of_settlement = {id_ for id_, each in played.pending.items() if each.code == chart.TransferCode.SETTLEMENT}
-    for id_ in played.pending.keys() - seen - of_settlement:
+    for id_ in played.pending.keys() - seen - of_settlement - played.orphans:
         name = format_uuid(id_.to_bytes(16, "big"))
         report.differs("every reservation has its record", name, "a record", "none")
 
 
 def _compare_end(report: Report, played: _Played, subject: str, id_: int, state: State, amount: int) -> None:
-    reserved = played.pending.get(id_)
+    # One that lost its record may be recorded later as one that was refused before it could be reserved.
+    reserved = None if id_ in played.orphans else played.pending.get(id_)
     posted = played.posted.get(id_)
     found = (
         "not reserved"
@@ -322,6 +347,17 @@ def _compare_end(report: Report, played: _Played, subject: str, id_: int, state:
         # ABORTED_REJECTED: a payment refused for want of headroom was never reserved, a withdrawal may have been.
         expected = "voided" if reserved is not None else "not reserved"
     report.differs("the ledger did what the record says", f"{subject} {state.name}", expected, found)
+
+
+_UNRESERVED: Final = frozenset((State.INVALID, State.EXPIRED_PREPARED))
+
+
+def _held(played: _Played) -> dict[int, int]:
+    """By account: what reservations without a record take from it until they free themselves."""
+    held: dict[int, int] = defaultdict(int)
+    for id_ in played.orphans - played.voided:
+        held[played.pending[id_].debit_account_id] += played.pending[id_].amount
+    return held
 
 
 def _position(directory: Directory, name: str, currency: str) -> int:
@@ -361,7 +397,7 @@ def _compare_settlement(tx: Tx, report: Report, played: _Played, directory: Dire
     return effects
 
 
-def _compare_fees(tx: Tx, report: Report, played: _Played, directory: Directory) -> None:
+def _compare_fees(tx: Tx, report: Report, played: _Played, directory: Directory, *, is_of_one_commit: bool) -> None:
     """Each fee on record is an entry of the ledger, in its payment's window, and the ledger has no other."""
     owners = {
         account.account_id: (account.ledger_account_id, f"{account.currency} {account.type}")
@@ -384,7 +420,8 @@ def _compare_fees(tx: Tx, report: Report, played: _Played, directory: Directory)
         entry = unrecorded.pop(chart.fee_id(TransferId(transfer_id), number), None)
         moved = "nothing"
         if entry is not None:
-            moved = _fee(names, entry.debit_account_id, entry.credit_account_id, entry.amount, entry.user_data_64)
+            entered_in = entry.user_data_64 if is_of_one_commit else window_id
+            moved = _fee(names, entry.debit_account_id, entry.credit_account_id, entry.amount, entered_in)
         recorded = _fee(names, debit, credit, amount, window_id)
         report.differs("a fee is in the ledger as on record", subject, recorded, moved)
     for fee in unrecorded.values():
@@ -473,7 +510,12 @@ _SUMS: Final = f"SUM(amount / {_LOW}), SUM(amount % {_LOW})"
 
 
 def _compare_participants(
-    tx: Tx, report: Report, directory: Directory, accounts: dict[int, Account], effects: settlement_audit.Effects
+    tx: Tx,
+    report: Report,
+    directory: Directory,
+    accounts: dict[int, Account],
+    effects: settlement_audit.Effects,
+    held: Mapping[int, int],
 ) -> None:
     """The figures the API shows of each participant, against what payments, settlement and funds add up to."""
     owed = {
@@ -523,6 +565,7 @@ def _compare_participants(
             key = (participant.name, currency)
             value = owed.get(key, 0) - due.get(key, 0) + on_us.get(key, 0)
             value += effects.settled[position.account_id] - effects.gross[position.account_id]
+            value += held.get(ledger_position.id, 0)
             report.differs(
                 "a position is what its payments and settlements add up to",
                 subject,
@@ -531,6 +574,7 @@ def _compare_participants(
             )
             cover = chart.liquidity_cover(liquidity)
             placed = funds[participant.accounts[currency, SETTLEMENT].account_id] - effects.gross[position.account_id]
+            placed -= held.get(liquidity.id, 0)
             report.differs(
                 "liquidity is what its funds add up to", subject, format_amount(placed), format_amount(cover)
             )

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -27,10 +27,11 @@ from vuka.bankfiles.amounts import is_exact
 from vuka.bankfiles.identifiers import Reference, derive_uuid, plain_account
 from vuka.bankfiles.model import AccountName, AccountStatement, Entry, Fault, Statement
 from vuka.errors import FspiopError
-from vuka.ids import HUB, FspId, TransferId, parse_id
+from vuka.ids import HUB, FspId, TransferId, ledger_id, parse_id
 from vuka.ledger import chart
 from vuka.ledger.model import BATCH_MAX, Ledger
 from vuka.ledger.model import Account as LedgerAccount
+from vuka.ledger.model import Transfer as LedgerTransfer
 from vuka.money import AMOUNT_MAX, Currency, format_amount
 from vuka.store import Tx
 from vuka.switch import settlements
@@ -632,6 +633,8 @@ class _Checker:
             else:
                 liquidity[holder] = account
         ledger = self._lookup(liquidity.values())
+        if not self._ledger.shares_transaction:
+            self._undo(liquidity, ledger)
         lacking: dict[str, list[str]] = defaultdict(list)
         for holder, account in liquidity.items():
             shows_balance = holder in self._seen and self._seen[holder].closing is not None
@@ -710,11 +713,42 @@ class _Checker:
 
     def _movement(self, holder: _Holder, kind: str, amount: int, reference: str, of: str) -> PlannedMovement:
         # The files are in it, so that nobody can occupy the id ahead of time.
-        transfer_id = derive_uuid(
+        reference = reference[:REFERENCE_LENGTH_MAX]
+        transfer_id = self._movement_id(holder, kind, of)
+        return PlannedMovement(holder.name, holder.currency, kind, amount, reference, transfer_id)
+
+    def _movement_id(self, holder: _Holder, kind: str, of: str) -> str:
+        return derive_uuid(
             "bank statement", *self._digests, str(self._of.settlement_id), holder.name, holder.currency, kind, of
         )
-        reference = reference[:REFERENCE_LENGTH_MAX]
-        return PlannedMovement(holder.name, holder.currency, kind, amount, reference, transfer_id)
+
+    def _undo(self, liquidity: Mapping[_Holder, Account], ledger: Mapping[int, LedgerAccount]) -> None:
+        """Takes the balances back to before this statement.
+
+        A ledger elsewhere may have recorded it in a transaction that was undone. The plan must then be the same again.
+        """
+        accounts = {
+            TransferId(parse_id(self._movement_id(holder, kind, of))): ledger[account.ledger_account_id]
+            for holder, account in liquidity.items()
+            for kind, of in (
+                (ADJUSTED, ""),
+                *((SETTLED_BY_BANK, str(each.reference)) for each in self._transfers_of[holder]),
+            )
+        }
+        ids = [id_ for each in accounts for id_ in (ledger_id(each), chart.post_id(each))]
+        moved: dict[int, LedgerTransfer] = {}
+        for start in range(0, len(ids), BATCH_MAX):
+            moved |= {each.id: each for each in self._ledger.lookup_transfers(ids[start : start + BATCH_MAX])}
+        for transfer_id, account in accounts.items():
+            movement = moved.get(ledger_id(transfer_id))
+            if movement is None:
+                continue
+            if movement.code == chart.TransferCode.FUNDS_IN:
+                account.credits_posted -= movement.amount
+            elif chart.post_id(transfer_id) in moved:
+                account.debits_posted -= movement.amount
+            else:
+                account.debits_pending -= movement.amount
 
     def _lookup(self, accounts: Iterable[Account]) -> dict[int, LedgerAccount]:
         wanted = [each.ledger_account_id for each in accounts]

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from vuka.ids import format_uuid
-from vuka.ledger import chart
+from vuka.ledger import chart, terms
 from vuka.ledger.model import (
     BATCH_MAX,
     TIMESTAMP_MAX,
@@ -171,7 +171,7 @@ def transfers(ledger: Ledger, *, from_ms: int | None = None, until_ms: int | Non
     until = _end_of(until_ms)
     while True:
         page = ledger.query_transfers(QueryFilter(timestamp_min=after + 1, timestamp_max=until))
-        yield from page
+        yield from (transfer for transfer in page if transfer.ledger != terms.LEDGER)
         if len(page) < BATCH_MAX:
             return
         after = page[-1].timestamp

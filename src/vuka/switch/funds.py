@@ -23,7 +23,7 @@ from vuka.ledger import chart
 from vuka.ledger.model import CreateTransferStatus, Transfer
 from vuka.money import Amount, Currency
 from vuka.switch.directory import HUB_RECONCILIATION, SETTLEMENT, Account
-from vuka.switch.headroom import LedgerRefusedError, create_or_raise, rebalance, rebalance_all
+from vuka.switch.headroom import LedgerRefusedError, create, create_or_raise, rebalance, rebalance_all
 from vuka.switch.participants import participant_not_found
 from vuka.switch.records import (
     FINAL_STATES,
@@ -135,7 +135,7 @@ def _move(work: Work, command: RecordFundsIn | ReserveFundsOut) -> Outcome:
         return _state(record, note="a resend: nothing happened twice")
     hub_account = work.directory.participants[HUB].accounts[account.currency, HUB_RECONCILIATION]
     record = _new_record(work, command, content_hash)
-    (result,) = work.ledger.create_transfers([_ledger_transfer(command, account, hub_account)])
+    (result,) = create(work, [_ledger_transfer(work, command, account, hub_account)])
     status = result.status
     if status in _BEYOND_LIQUIDITY and isinstance(command, ReserveFundsOut):
         error = FspiopError(ErrorCode.PAYER_FSP_INSUFFICIENT_LIQUIDITY)
@@ -302,14 +302,26 @@ def _content_hash(command: RecordFundsIn | ReserveFundsOut) -> bytes:
     return hashlib.sha256(msgspec.json.encode(content)).digest()
 
 
-def _ledger_transfer(command: RecordFundsIn | ReserveFundsOut, account: Account, hub_account: Account) -> Transfer:
-    build = chart.funds_in if isinstance(command, RecordFundsIn) else chart.funds_out
-    return build(
+def _ledger_transfer(
+    work: Work, command: RecordFundsIn | ReserveFundsOut, account: Account, hub_account: Account
+) -> Transfer:
+    if isinstance(command, RecordFundsIn):
+        return chart.funds_in(
+            command.transfer_id,
+            liquidity=account.ledger_account_id,
+            reconciliation=hub_account.ledger_account_id,
+            amount=command.amount.minor,
+            currency=command.amount.currency,
+        )
+    # Where the ledger is elsewhere, a withdrawal without a record frees itself.
+    validity_ms = work.scheme.funds_out_validity_seconds * 1000
+    return chart.funds_out(
         command.transfer_id,
         liquidity=account.ledger_account_id,
         reconciliation=hub_account.ledger_account_id,
         amount=command.amount.minor,
         currency=command.amount.currency,
+        timeout_seconds=0 if work.ledger.shares_transaction else chart.timeout(validity_ms, 0),
     )
 
 

@@ -20,7 +20,7 @@ from vuka.ledger import chart
 from vuka.ledger.model import CreateTransferStatus, Transfer
 from vuka.store import Tx
 from vuka.switch.directory import POSITION, SETTLEMENT, Account, Participant
-from vuka.switch.headroom import balances, create, make_room, rebalance_all
+from vuka.switch.headroom import balances, create, in_ledger, make_room, rebalance_all
 from vuka.switch.records import COLUMNS, Record, insert_changes, to_record
 from vuka.switch.windows import settle_immediate_content
 from vuka.switch.work import Command, Outcome, Work
@@ -86,7 +86,8 @@ def _waiting(work: Work) -> list[tuple[Record, int]]:
     found: list[tuple[Record, int]] = []
     columns = ", ".join(f"t.{column}" for column in COLUMNS.split(", "))
     for participant, account in payers:
-        if chart.liquidity_cover(ledger[account.ledger_account_id]) <= 0:
+        # Where the ledger is elsewhere, what it has taken may be what is not on record.
+        if work.ledger.shares_transaction and chart.liquidity_cover(ledger[account.ledger_account_id]) <= 0:
             continue
         for attempts, *row in work.tx.query(
             f"""SELECT g.attempts, {columns}
@@ -116,9 +117,10 @@ def _settle(work: Work, payments: Sequence[tuple[Record, int]]) -> list[Record]:
             ),
         ).items()
     }
+    before = _settled_before(work, payments)
     for record, attempts in payments:
-        if record.payer_fsp == record.payee_fsp:
-            # Nothing is owed to anybody else.
+        if record.payer_fsp == record.payee_fsp or record.transfer_seq in before:
+            # Nothing is owed to anybody else, or no longer.
             settled.append(record)
             continue
         payer = parties[record.payer_fsp].accounts[record.currency, SETTLEMENT].ledger_account_id
@@ -149,6 +151,14 @@ def _settle(work: Work, payments: Sequence[tuple[Record, int]]) -> list[Record]:
     reason = "Settled with its commit: the liquidity has moved"
     insert_changes(work, [(each.transfer_seq, STEP_SETTLED, "SETTLED", reason, work.now_ms) for each in settled])
     return unsettled
+
+
+def _settled_before(work: Work, payments: Sequence[tuple[Record, int]]) -> set[int]:
+    """Those that a ledger elsewhere has settled in a transaction that was undone."""
+    if work.ledger.shares_transaction:
+        return set()
+    ids = {chart.gross_settlement_id(record.transfer_id, attempt): record.transfer_seq for record, attempt in payments}
+    return {ids[id_] for id_ in in_ledger(work, list(ids))}
 
 
 def _move(work: Work, moving: Sequence[tuple[Record, int]], settled: list[Record]) -> list[Record]:

@@ -5,6 +5,10 @@ that the headroom granted follows every movement of funds and every change of a 
 headroom must shrink below what is already used, what is free is taken at once and the rest is remembered as
 a *shortfall*, which `recall_shortfalls` takes from the next credits: until then the participant can send nothing.
 
+A ledger elsewhere keeps what a transaction has moved when that is undone. Headroom therefore follows the ledger's own
+balances and nothing that is remembered of it: to rebalance again moves only what is still amiss, and `restore` does so
+for everybody, after each recovery. Two processes must not do so by the same balances: see `create`.
+
 Which limit refused a payment (4001 or 4200) is told by `refusal`, in the reference's order: liquidity first.
 """
 
@@ -13,9 +17,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+import msgspec
+
 from vuka.errors import ErrorCode, FspiopError
 from vuka.ids import record_id
-from vuka.ledger import chart
+from vuka.ledger import chart, terms
 from vuka.ledger.model import BATCH_MAX, CreateTransferResult, CreateTransferStatus, Ledger, Transfer, TransferFlags
 from vuka.ledger.model import Account as LedgerAccount
 from vuka.switch.directory import HEADROOM, POSITION, SETTLEMENT, Account, Participant
@@ -29,8 +35,15 @@ class LedgerRefusedError(Exception):
     """The ledger refused what the records say it must accept: a defect of ours, never a participant's doing."""
 
 
-def create(work: Work, transfers: Sequence[Transfer]) -> list[CreateTransferResult]:
-    """Asks the ledger for any number of transfers, in as few requests as it takes; linked ones stay together."""
+def create(work: Work, transfers: Sequence[Transfer], *, in_term: bool = True) -> list[CreateTransferResult]:
+    """Asks the ledger for any number of transfers, in as few requests as it takes; linked ones stay together.
+
+    ``in_term`` is for what was decided by the balances of the moment: a ledger elsewhere moves it only while this
+    process has its turn (`vuka.ledger.terms`); else it raises `TermEndedError`.
+    """
+    if in_term and work.term:
+        asked = terms.guarded(work.term, transfers)
+        return terms.without_guards(asked, create(work, asked, in_term=False))
     results: list[CreateTransferResult] = []
     start = 0
     while start < len(transfers):
@@ -39,14 +52,55 @@ def create(work: Work, transfers: Sequence[Transfer]) -> list[CreateTransferResu
             end -= 1
         results += work.ledger.create_transfers(transfers[start:end])
         start = end
+    return results if work.ledger.shares_transaction else _whole_chains(transfers, results)
+
+
+def _whole_chains(transfers: Sequence[Transfer], results: list[CreateTransferResult]) -> list[CreateTransferResult]:
+    """The results, where linked transfers that were all created before are all told so.
+
+    The ledger breaks such a chain at a link that ``exists``; but a chain is created as a whole or not at all.
+    """
+    start = 0
+    for place, transfer in enumerate(transfers):
+        if transfer.flags & TransferFlags.linked:
+            continue
+        chain = results[start : place + 1]
+        if len(chain) > 1 and any(each.status is CreateTransferStatus.exists for each in chain):
+            results[start : place + 1] = [_exists_too(each) for each in chain]
+        start = place + 1
     return results
 
 
-def create_or_raise(work: Work, transfers: Sequence[Transfer]) -> None:
-    """Creates ledger transfers that must succeed. Raises `LedgerRefusedError` for any that is not there then."""
-    for transfer, result in zip(transfers, create(work, transfers), strict=True):
-        if result.status not in (CreateTransferStatus.created, CreateTransferStatus.exists):
+def _exists_too(result: CreateTransferResult) -> CreateTransferResult:
+    if result.status is not CreateTransferStatus.linked_event_failed:
+        return result
+    return msgspec.structs.replace(result, status=CreateTransferStatus.exists)
+
+
+_DONE: Final = frozenset((CreateTransferStatus.created, CreateTransferStatus.exists))
+
+# A payment that was posted, and its fees, in a transaction that was undone: the window may have been closed since. The
+# records say to which window they belong.
+DONE_BEFORE: Final = _DONE | {CreateTransferStatus.exists_with_different_user_data_64}
+
+
+def create_or_raise(work: Work, transfers: Sequence[Transfer], *, in_term: bool = True) -> None:
+    """Creates ledger transfers that must succeed; ``in_term`` as in `create`.
+
+    Raises `LedgerRefusedError` for any that is not there then.
+    """
+    done = _DONE if work.ledger.shares_transaction else DONE_BEFORE
+    for transfer, result in zip(transfers, create(work, transfers, in_term=in_term), strict=True):
+        if result.status not in done:
             raise LedgerRefusedError(f"the ledger refused transfer {transfer.id:032x}: {result.status.name}")
+
+
+def in_ledger(work: Work, ids: Sequence[int]) -> dict[int, Transfer]:
+    """The ledger transfers of these ids that exist, by id."""
+    found: dict[int, Transfer] = {}
+    for start in range(0, len(ids), BATCH_MAX):
+        found |= {transfer.id: transfer for transfer in work.ledger.lookup_transfers(ids[start : start + BATCH_MAX])}
+    return found
 
 
 def balances(work: Work, accounts: Iterable[Account]) -> dict[int, LedgerAccount]:
@@ -132,6 +186,17 @@ def rebalance_all(work: Work, cause: bytes, changed: Iterable[tuple[Participant,
     )
 
 
+def restore(work: Work) -> None:
+    """Lets every headroom follow the limits and the liquidity, whatever has moved it before."""
+    changed = [
+        (participant, currency)
+        for participant in work.directory.participants.values()
+        for currency, account_type in participant.accounts
+        if account_type == POSITION
+    ]
+    rebalance_all(work, record_id(work.next_id()), changed)
+
+
 def make_room(work: Work, cause: bytes, debits: Iterable[tuple[Participant, str, int]]) -> None:
     """Lets debits through that must not be refused, whatever the headroom: settlement takes what is due.
 
@@ -182,9 +247,13 @@ def _grants(cause: bytes, position: Account, headroom: Account, amount: int, *, 
 
 
 def _create_new(work: Work, transfers: Sequence[Transfer]) -> None:
-    """Creates transfers none of which may be there already: to take one for done would leave headroom behind."""
+    """Creates transfers none of which may be there already: to take one for done would leave headroom behind.
+
+    A ledger elsewhere may tell of one that it exists because it was asked twice: its first answer was lost.
+    """
+    done = {CreateTransferStatus.created} if work.ledger.shares_transaction else _DONE
     for result in create(work, transfers):
-        if result.status is not CreateTransferStatus.created:
+        if result.status not in done:
             raise LedgerRefusedError(f"the ledger refused to grant headroom: {result.status.name}")
 
 
@@ -200,20 +269,24 @@ def recall_shortfalls(work: Work) -> None:
         if account.type == POSITION
     }
     ledger = balances(work, (positions[account_id][1] for account_id, _ in owed))
+    recalls: dict[int, Transfer] = {}
     for account_id, amount in owed:
         participant, position = positions[account_id]
         free = chart.available(ledger[position.ledger_account_id])
-        if free <= 0:
+        if free > 0:
+            recalls[account_id] = chart.recall_headroom(
+                record_id(work.next_id()),
+                headroom=participant.accounts[position.currency, HEADROOM].ledger_account_id,
+                position=position.ledger_account_id,
+                amount_max=min(amount, free),
+                currency=position.currency,
+                code=chart.TransferCode.SHORTFALL_RECALL,
+            )
+    taken = _moved(work, list(recalls.values()))
+    for account_id, amount in owed:
+        if account_id not in recalls:
             continue
-        recall = chart.recall_headroom(
-            record_id(work.next_id()),
-            headroom=participant.accounts[position.currency, HEADROOM].ledger_account_id,
-            position=position.ledger_account_id,
-            amount_max=min(amount, free),
-            currency=position.currency,
-            code=chart.TransferCode.SHORTFALL_RECALL,
-        )
-        left = amount - _moved(work, [recall])[recall.id]
+        left = amount - taken[recalls[account_id].id]
         if left:
             work.tx.run("UPDATE shortfall SET amount = ? WHERE account_id = ?", (left, account_id))
         else:
@@ -223,18 +296,22 @@ def recall_shortfalls(work: Work) -> None:
 def _moved(work: Work, recalls: Sequence[Transfer]) -> dict[int, int]:
     """Runs recalls and says how much each took: nothing, where the position has nothing free.
 
-    Each is new, so one that the ledger has already is a defect: to take it for done would leave headroom behind.
+    Each is new, so one that the ledger has already is a defect: to take it for done would leave headroom behind. Only a
+    ledger elsewhere may have been asked twice, its first answer lost.
     """
     if not recalls:
         return {}
+    done, nothing_free = {CreateTransferStatus.created}, {CreateTransferStatus.exceeds_credits}
+    if not work.ledger.shares_transaction:
+        done, nothing_free = {*_DONE}, {*nothing_free, CreateTransferStatus.id_already_failed}
     wanted: list[int] = []
     for transfer, result in zip(recalls, create(work, recalls), strict=True):
-        if result.status is CreateTransferStatus.created:
+        if result.status in done:
             wanted.append(transfer.id)
-        elif result.status is not CreateTransferStatus.exceeds_credits:
+        elif result.status not in nothing_free:
             raise LedgerRefusedError(f"the ledger refused to take back headroom: {result.status.name}")
-    taken = {transfer.id: transfer.amount for transfer in work.ledger.lookup_transfers(wanted)}
-    return {transfer.id: taken.get(transfer.id, 0) for transfer in recalls}
+    taken = in_ledger(work, wanted)
+    return {transfer.id: taken[transfer.id].amount if transfer.id in taken else 0 for transfer in recalls}
 
 
 def refusal(

@@ -119,6 +119,9 @@ def subject_of(text: str) -> int:
 # --- writing ----------------------------------------------------------------------------------------------------
 
 
+_INSERT_SUBJECT: Final = "INSERT INTO journal_subject (subject, block_id) VALUES (?, ?)"
+
+
 def write(tx: Tx, block_id: int, block: Block, *, node: int, settled: int) -> None:
     """Appends a block.
 
@@ -128,10 +131,7 @@ def write(tx: Tx, block_id: int, block: Block, *, node: int, settled: int) -> No
         "INSERT INTO journal_block (block_id, node, settled, content) VALUES (?, ?, ?, ?)",
         (block_id, node, settled, _encode(block)),
     )
-    tx.run_many(
-        "INSERT INTO journal_subject (subject, block_id) VALUES (?, ?)",
-        [(subject, block_id) for subject in block.subjects],
-    )
+    tx.run_many(_INSERT_SUBJECT, [(subject, block_id) for subject in block.subjects])
 
 
 def is_near(message_id: int, block_id: int) -> bool:

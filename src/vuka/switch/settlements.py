@@ -29,7 +29,14 @@ from vuka.ledger import chart
 from vuka.ledger.model import Transfer
 from vuka.switch import windows
 from vuka.switch.directory import HEADROOM, HUB_MULTILATERAL_SETTLEMENT, POSITION, Account, Participant, SettlementModel
-from vuka.switch.headroom import balances, create_or_raise, make_room, rebalance_all, recall_shortfalls
+from vuka.switch.headroom import (
+    balances,
+    create_or_raise,
+    in_ledger,
+    make_room,
+    rebalance_all,
+    recall_shortfalls,
+)
 from vuka.switch.notifications import AdjustmentCause, notify_adjusted, notify_settled
 from vuka.switch.obligations import HALF, bilateral, halves, nets, pairs
 from vuka.switch.participants import raise_net_debit_cap
@@ -597,12 +604,16 @@ def _reserve(work: Work, settlement: _Settlement, entries: Sequence[_Entry], by:
         for account_id, amount in due.items()
         if settlement.entries[account_id].account.type == POSITION
     ]
+    taken = _taken_before(work, settlement, legs)
     if settlement.model.require_liquidity_check:
-        _raise_caps(work, positions, by)
+        _raise_caps(work, positions, taken, by)
     make_room(
         work,
         record_id(work.next_id()),
-        [(_participant(work, entry), entry.account.currency, amount) for entry, amount in positions],
+        [
+            (_participant(work, entry), entry.account.currency, amount - taken.get(entry.account.account_id, 0))
+            for entry, amount in positions
+        ],
     )
     create_or_raise(
         work,
@@ -623,8 +634,24 @@ def _reserve(work: Work, settlement: _Settlement, entries: Sequence[_Entry], by:
     _tell(work, settlement, [settlement.entries[account_id] for account_id in due])
 
 
-def _raise_caps(work: Work, positions: Sequence[tuple[_Entry, int]], by: str) -> None:
-    """Raises net debit caps that settlement takes a position beyond, by what it takes (hub reference §5.2)."""
+def _taken_before(work: Work, settlement: _Settlement, legs: Sequence[_Leg]) -> dict[int, int]:
+    """By account: what a ledger elsewhere has taken of these legs in a transaction that was undone."""
+    if work.ledger.shares_transaction:
+        return {}
+    accounts = {
+        leg_id: leg.entry.account.account_id for leg in legs for leg_id, _ in leg.parts(settlement.settlement_id)
+    }
+    taken: dict[int, int] = {}
+    for leg_id, transfer in in_ledger(work, list(accounts)).items():
+        taken[accounts[leg_id]] = taken.get(accounts[leg_id], 0) + transfer.amount
+    return taken
+
+
+def _raise_caps(work: Work, positions: Sequence[tuple[_Entry, int]], taken: Mapping[int, int], by: str) -> None:
+    """Raises net debit caps that settlement takes a position beyond, by what it takes (hub reference §5.2).
+
+    ``taken`` is, by account, what of it is in the ledger already.
+    """
     ledger = balances(
         work,
         (
@@ -640,7 +667,7 @@ def _raise_caps(work: Work, positions: Sequence[tuple[_Entry, int]], by: str) ->
             continue
         headroom = entry.participant.accounts[position.currency, HEADROOM]
         value = chart.position_value(ledger[position.ledger_account_id], ledger[headroom.ledger_account_id])
-        if value + amount > position.net_debit_cap:
+        if value - taken.get(position.account_id, 0) + amount > position.net_debit_cap:
             raise_net_debit_cap(work, position, amount, by)
             raised.append(entry)
     if raised:

@@ -9,6 +9,10 @@ The rules are FSPIOP API 1.1 §6.7 and, where it is silent, what the reference h
 
 A transfer is prepared and reserved in the same commit, so the states in between (RECEIVED_PREPARE, RECEIVED_FULFIL,
 RECEIVED_ERROR, RESERVED_TIMEOUT) stand in its history and are never where it rests.
+
+A ledger elsewhere is asked before the records are committed, and does not undo what it did when they are not (see
+`vuka.ledger.tigerbeetle`). There a prepare may find its own reservation, and goes on with it; and an answer or an
+expiry may find a payment posted or freed that the records call RESERVED: the ledger is right, see `_ledger_is_right`.
 """
 
 from __future__ import annotations
@@ -17,22 +21,37 @@ import base64
 import binascii
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
 from vuka.errors import ErrorCode, FspiopError, is_known_group
-from vuka.ids import HUB, FspId, TransferId
+from vuka.ids import HUB, FspId, TransferId, ledger_id
 from vuka.ledger import chart
-from vuka.ledger.model import CreateTransferStatus, Transfer
+from vuka.ledger.model import (
+    NS_PER_S,
+    CreateTransferResult,
+    CreateTransferStatus,
+    Transfer,
+    TransferFlags,
+)
 from vuka.money import Amount
 from vuka.switch import gross_settlement
 from vuka.switch.directory import HEADROOM, HUB_ON_US, POSITION, SETTLEMENT, Account
 from vuka.switch.fees import Entry, Fees, insert_fees
 from vuka.switch.funds import after_expiry
-from vuka.switch.headroom import LedgerRefusedError, balances, create_or_raise, recall_shortfalls, refusal
+from vuka.switch.headroom import (
+    DONE_BEFORE,
+    LedgerRefusedError,
+    balances,
+    create,
+    create_or_raise,
+    in_ledger,
+    recall_shortfalls,
+    refusal,
+)
 from vuka.switch.obligations import Flows
 from vuka.switch.records import (
     COLUMNS,
@@ -254,6 +273,8 @@ def _reserve(work: Work, commands: Sequence[PrepareTransfer]) -> list[Record]:
     """Asks the ledger for the reservations, all at once, in order: each is decided by what the ones before left."""
     reservations = [_reservation(work, command) for command in commands]
     results = work.ledger.create_transfers(reservations)
+    if not work.ledger.shares_transaction:
+        results = _found_again(work, commands, reservations, results)
     refused = [command for command, result in zip(commands, results, strict=True) if result.status in _BEYOND_HEADROOM]
     ledger = balances(work, _accounts_of_payers(work, refused))
     # The balances are those at the end of the batch: what came after a refused command had no part in its refusal.
@@ -273,11 +294,39 @@ def _reserve(work: Work, commands: Sequence[PrepareTransfer]) -> list[Record]:
             payer = work.directory.participants[command.payer_fsp]
             error = refusal(payer, command.amount.currency, amount, ledger, reserved_since=since[position_id])
             records.append(_end_unreserved(work, command, State.ABORTED_REJECTED, error))
+        elif result.status.name.startswith("exists_with_different"):
+            # Its record was lost with a transaction that was undone, and now the payer asks for something else.
+            _refuse(work, command.message, ErrorCode.MODIFIED_REQUEST)
         else:
             raise LedgerRefusedError(
                 f"the ledger refused to reserve {command.message.resource_id}: {result.status.name}"
             )
     return records
+
+
+def _found_again(
+    work: Work,
+    commands: Sequence[PrepareTransfer],
+    reservations: Sequence[Transfer],
+    results: Sequence[CreateTransferResult],
+) -> list[CreateTransferResult]:
+    """The results, where a reservation that has lost its record is taken up by the same payment sent again.
+
+    Its timeout differs, for it counts from when it was made; it must suffice for the payment's expiration.
+    """
+    differing = CreateTransferStatus.exists_with_different_timeout
+    found = in_ledger(
+        work, [each.id for each, result in zip(reservations, results, strict=True) if result.status is differing]
+    )
+    taken_up = list(results)
+    for place, (command, asked, result) in enumerate(zip(commands, reservations, results, strict=True)):
+        there = found.get(asked.id)
+        if there is None:
+            continue
+        same = msgspec.structs.replace(there, timeout=asked.timeout, timestamp=0) == asked
+        if same and there.timestamp + there.timeout * NS_PER_S > command.expires_ms * 1_000_000:
+            taken_up[place] = msgspec.structs.replace(result, status=CreateTransferStatus.exists)
+    return taken_up
 
 
 def _reservation(work: Work, command: PrepareTransfer) -> Transfer:
@@ -292,6 +341,7 @@ def _reservation(work: Work, command: PrepareTransfer) -> Transfer:
         credit=payee.ledger_account_id,
         amount=command.amount.minor,
         currency=currency,
+        timeout_seconds=0 if work.ledger.shares_transaction else chart.timeout(command.expires_ms, work.now_ms),
     )
 
 
@@ -347,8 +397,17 @@ class _Ending:
             self.flows.add(window_id, entry.debtor, entry.creditor, entry.ledger.amount, is_immediate=False)
 
     def write(self, work: Work) -> None:
-        """Ledger first: a record never says what the ledger has refused."""
-        create_or_raise(work, self.ledger)
+        """Ledger first: a record never says what the ledger has refused.
+
+        Raises `EndedOtherwiseError`, before anything is written, where a ledger elsewhere has ended one in another way.
+        """
+        fees = [entry.ledger for entry in self.fees]
+        if work.ledger.shares_transaction:
+            create_or_raise(work, self.ledger + fees)
+        else:
+            # What is charged can't be taken back there: first it must be certain that the payments are committed.
+            self._end_or_raise(work)
+            create_or_raise(work, fees, in_term=False)
         insert_fees(work, self.fees)
         update_records(work, list(self.changed.values()))
         insert_changes(work, self.history)
@@ -359,6 +418,91 @@ class _Ending:
         if self.ledger:
             recall_shortfalls(work)
 
+    def _end_or_raise(self, work: Work) -> None:
+        """Asks a ledger that may have ended some of these before, in a transaction that was undone."""
+        ends = {ledger_id(record.transfer_id): record for record in self.changed.values()}
+        otherwise: list[tuple[Record, CreateTransferStatus]] = []
+        for transfer, result in zip(self.ledger, create(work, self.ledger, in_term=False), strict=True):
+            voids = bool(transfer.flags & TransferFlags.void_pending_transfer)
+            # What has freed itself is as free as if it were voided.
+            if result.status in DONE_BEFORE or (
+                voids and result.status is CreateTransferStatus.pending_transfer_expired
+            ):
+                continue
+            record = ends.get(transfer.pending_id or transfer.user_data_128)
+            if record is not None and result.status in _OTHERWISE:
+                otherwise.append((record, result.status))
+            elif record is None or result.status is not CreateTransferStatus.linked_event_failed:
+                raise LedgerRefusedError(f"the ledger refused transfer {transfer.id:032x}: {result.status.name}")
+        if otherwise:
+            raise EndedOtherwiseError(otherwise)
+
+
+_OTHERWISE: Final = frozenset(
+    (
+        CreateTransferStatus.pending_transfer_already_posted,
+        CreateTransferStatus.pending_transfer_already_voided,
+        CreateTransferStatus.pending_transfer_expired,
+    )
+)
+
+
+class EndedOtherwiseError(Exception):
+    """The ledger has ended transfers in another way than the batch was about to."""
+
+    def __init__(self, ends: Sequence[tuple[Record, CreateTransferStatus]]) -> None:
+        super().__init__(", ".join(f"{record.wire_id}: {status.name}" for record, status in ends))
+        self.ends = ends
+
+
+def _ledger_is_right(work: Work, decide: Callable[[], list[Outcome]], fees: Fees | None) -> list[Outcome]:
+    """Decides; where the ledger has ended a transfer otherwise, the record is brought to it, and all is decided anew.
+
+    It happens only with a ledger elsewhere, for what it did in a transaction that was undone and that nothing
+    else has made good. Both parties are told the end in the hub's own words: theirs are lost.
+    """
+    while True:
+        notices, ended = len(work.notices), len(work.ended)
+        try:
+            return decide()
+        except EndedOtherwiseError as found:
+            del work.notices[notices:], work.ended[ended:]
+            _follow(work, found.ends, fees)
+
+
+def _follow(work: Work, ends: Sequence[tuple[Record, CreateTransferStatus]], fees: Fees | None) -> None:
+    known = load_records(work, [record.transfer_id for record, _ in ends])
+    ending = _Ending()
+    for transfer_id, status in {record.transfer_id: status for record, status in ends}.items():
+        record = known[transfer_id]
+        if status is CreateTransferStatus.pending_transfer_already_posted:
+            if record.kind == "PAYMENT":
+                _commit_record(work, record, ending)
+            else:
+                ending.ledger.append(chart.post(record.transfer_id, record.amount, window_id=0))
+                ending.end(work, record, State.RECEIVED_FULFIL, State.COMMITTED)
+        else:
+            is_late = status is CreateTransferStatus.pending_transfer_expired or record.expires_ms <= work.now_ms
+            error = FspiopError(ErrorCode.TRANSFER_EXPIRED if is_late else ErrorCode.PAYEE_FSP_REJECTED_TXN)
+            if record.kind != "PAYMENT":
+                ending.end(work, record, State.RECEIVED_ERROR, State.ABORTED_REJECTED, error)
+            elif is_late:
+                ending.end(work, record, State.RESERVED_TIMEOUT, State.EXPIRED_RESERVED, error)
+            else:
+                ending.end(work, record, State.RECEIVED_ERROR, State.ABORTED_ERROR, error)
+        if record.kind != "PAYMENT":
+            continue
+        for party, version in {record.payer_fsp: record.payer_version, record.payee_fsp: record.payee_version}.items():
+            if record.state is State.COMMITTED:
+                body = TransferBody(record.state.api, record.completed_ms, record.fulfilment, record.cause)
+                _notify(work, party, Action.PUT, record.wire_id, body, version)
+            else:
+                _notify(work, party, Action.ERROR, record.wire_id, ErrorBody.of(error), version)
+    if fees is not None:
+        ending.charge(work, fees)
+    ending.write(work)
+    after_expiry(work, list(ending.changed.values()))
+
 
 def fulfil(work: Work, commands: Sequence[FulfilTransfer | AbortTransfer], *, fees: Fees) -> list[Outcome]:
     """Commits or aborts what the payees have answered (FSPIOP API 1.1 §6.7.3.2, §6.7.4.2, §6.7.5).
@@ -366,12 +510,16 @@ def fulfil(work: Work, commands: Sequence[FulfilTransfer | AbortTransfer], *, fe
     Answers are taken in the order of arrival; one after the end of its transfer finds it ended. What is committed is
     charged by the rules about ``fees``.
     """
-    known = load_records(work, list({command.transfer_id for command in commands}))
-    ending = _Ending()
-    outcomes = [_answer(work, command, known.get(command.transfer_id), ending) for command in commands]
-    ending.charge(work, fees)
-    ending.write(work)
-    return outcomes
+
+    def decide() -> list[Outcome]:
+        known = load_records(work, list({command.transfer_id for command in commands}))
+        ending = _Ending()
+        outcomes = [_answer(work, command, known.get(command.transfer_id), ending) for command in commands]
+        ending.charge(work, fees)
+        ending.write(work)
+        return outcomes
+
+    return _ledger_is_right(work, decide, fees)
 
 
 def _answer(work: Work, command: FulfilTransfer | AbortTransfer, record: Record | None, ending: _Ending) -> Outcome:
@@ -400,6 +548,8 @@ def _answer(work: Work, command: FulfilTransfer | AbortTransfer, record: Record 
         record.error_hash = command.body_hash
     record.payee_version = message.version
     ending.change(record)
+    if record.state is State.COMMITTED and isinstance(command, FulfilTransfer):
+        return _answer_of_committed(work, command, record, reserves=reserves)
     if record.state is not State.RESERVED:
         error = FspiopError(ErrorCode.VALIDATION_ERROR, "non-RESERVED transfer state")
         return _answer_refused(work, message, record, error, reserves=reserves)
@@ -442,8 +592,41 @@ def _answer_refused(work: Work, message: Inbound, record: Record, error: FspiopE
     return Outcome(note=f"refused: {error}")
 
 
+def _answer_of_committed(work: Work, command: FulfilTransfer, record: Record, *, reserves: bool) -> Outcome:
+    """The first answer to a transfer that is committed by the word of a ledger elsewhere: see `_ledger_is_right`.
+
+    The answer by which it was is lost. If this one fulfils it, it is that one again, and tells the payer what it lacks.
+    """
+    message = command.message
+    if not _fulfils(command.fulfilment, record.condition):
+        record.fulfil_hash = None
+        return _refuse(work, message, ErrorCode.VALIDATION_ERROR, "invalid fulfilment")
+    record.fulfilment = command.fulfilment
+    _notify_result(work, record.payer_fsp, record, record.payer_version, message)
+    if reserves:
+        _notify_patch(work, record, message)
+    else:
+        _notify_result(work, record.payee_fsp, record, message.version, message)
+    return Outcome(note=f"answered {record.state.api}: the ledger had committed it")
+
+
 def _commit(work: Work, command: FulfilTransfer, record: Record, ending: _Ending, *, reserves: bool) -> Outcome:
     message = command.message
+    record.fulfilment = command.fulfilment
+    _commit_record(work, record, ending)
+    if reserves:
+        # The payee waits for the hub's word: it gets PATCH, and the payer the hub's own PUT (§6.7.3.2).
+        _notify_result(work, record.payer_fsp, record, record.payer_version, message)
+        _notify_patch(work, record, message)
+        return ACCEPTED
+    _forward(work, record.payer_fsp, message, record.wire_id, Action.PUT)
+    if work.scheme.confirm_to_payee:
+        _notify_result(work, record.payee_fsp, record, message.version, message)
+    return ACCEPTED
+
+
+def _commit_record(work: Work, record: Record, ending: _Ending) -> None:
+    """The money moves: in the ledger, in the flows of the open window, in the record."""
     on_us = record.payer_fsp == record.payee_fsp
     window_id = work.directory.open_window_id
     ending.ledger.append(chart.post(record.transfer_id, record.amount, window_id=window_id, linked=on_us))
@@ -458,7 +641,6 @@ def _commit(work: Work, command: FulfilTransfer, record: Record, ending: _Ending
                 currency=record.currency,
             )
         )
-    record.fulfilment = command.fulfilment
     record.settlement_window_id = window_id
     ending.committed.append(record)
     ending.flows.add(
@@ -469,15 +651,6 @@ def _commit(work: Work, command: FulfilTransfer, record: Record, ending: _Ending
         is_immediate=gross_settlement.is_immediate(work, record.currency),
     )
     ending.end(work, record, State.RECEIVED_FULFIL, State.COMMITTED)
-    if reserves:
-        # The payee waits for the hub's word: it gets PATCH, and the payer the hub's own PUT (§6.7.3.2).
-        _notify_result(work, record.payer_fsp, record, record.payer_version, message)
-        _notify_patch(work, record, message)
-        return ACCEPTED
-    _forward(work, record.payer_fsp, message, record.wire_id, Action.PUT)
-    if work.scheme.confirm_to_payee:
-        _notify_result(work, record.payee_fsp, record, message.version, message)
-    return ACCEPTED
 
 
 def _abort(work: Work, command: AbortTransfer, record: Record, ending: _Ending) -> Outcome:
@@ -540,8 +713,15 @@ def _fulfils(fulfilment: str | None, condition: str | None) -> bool:
 # --- expiry -----------------------------------------------------------------------------------------------------
 
 
-def expire(work: Work, commands: Sequence[ExpireTransfers]) -> list[Outcome]:
-    """Ends what is past its expiration and tells both parties 3303. The outcome's value counts what it ended."""
+def expire(work: Work, commands: Sequence[ExpireTransfers], *, fees: Fees | None = None) -> list[Outcome]:
+    """Ends what is past its expiration and tells both parties 3303. The outcome's value counts what it ended.
+
+    ``fees`` are those of `fulfil`: a ledger elsewhere may tell that one was committed after all.
+    """
+    return _ledger_is_right(work, lambda: _expire(work, commands), fees)
+
+
+def _expire(work: Work, commands: Sequence[ExpireTransfers]) -> list[Outcome]:
     rows = work.tx.query(
         f"""SELECT {COLUMNS} FROM transfer
             WHERE state = 'RESERVED' AND expires_ms <= ? ORDER BY expires_ms LIMIT {EXPIRE_MAX}""",

@@ -170,6 +170,7 @@ class Work:
         "notices",
         "now_ms",
         "scheme",
+        "term",
         "tx",
     )
 
@@ -182,11 +183,14 @@ class Work:
         scheme: Scheme,
         next_id: Callable[[], int],
         load_directory: Callable[[Tx], Directory],
+        term: int = 0,
     ) -> None:
+        """``term``: in which this process moves what depends on balances, where the ledger is elsewhere; 0: in none."""
         self.tx = tx
         self.ledger = ledger
         self.now_ms = now_ms
         self.scheme = scheme
+        self.term = term
         self.notices: list[Notice] = []
         self.ended: list[Ended] = []
         self.filed: dict[tuple[str, str], int] = {}

@@ -1,5 +1,6 @@
 """The tables of the hub, as SQLAlchemy Core states them: the source that migrations are checked against."""
 
+import vuka.store.schema.intents
 import vuka.store.schema.journal
 import vuka.store.schema.ledger
 import vuka.store.schema.nodes
