@@ -418,7 +418,7 @@ class HttpClient:
             lines.append(f"Content-Length: {len(body)}")
         elif request.method in _WITH_LENGTH:
             lines.append("Content-Length: 0")
-        if any(name.lower() in _FRAMING for name, _ in request.headers):
+        if not _FRAMING.isdisjoint([name.lower() for name, _ in request.headers]):
             raise TransportError("Content-Length and Transfer-Encoding are the client's to set")
         head = "\r\n".join(lines)
         ends = len(lines) - 1

@@ -293,7 +293,7 @@ class _Connection(asyncio.Protocol):
             path, query = url.path or b"/", url.query or b""
         head = Head(self._parser.get_method().decode("ascii"), path, query, self._headers)
         self._accepted = self._server.application.accept(head)
-        if not any(name.lower() == b"expect" and value.lower() == b"100-continue" for name, value in self._headers):
+        if not _waits_to_send(self._headers):
             return
         if isinstance(self._accepted, Answer):
             # The client waits to be told whether to send its body: it is not.
@@ -425,6 +425,14 @@ class _Connection(asyncio.Protocol):
         """Closes at once."""
         if self._transport is not None:
             self._transport.abort()
+
+
+def _waits_to_send(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether the client sends its body only when it is told to (RFC 9110 §10.1.1)."""
+    for name, value in headers:
+        if len(name) == 6 and name.lower() == b"expect" and value.lower() == b"100-continue":
+            return True
+    return False
 
 
 def _written(answer: Answer, *, is_head: bool, is_last: bool) -> bytes:

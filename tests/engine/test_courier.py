@@ -57,6 +57,39 @@ def test_messages_go_out_in_their_order_and_so_many_at_once(lane: Lane) -> None:
     assert take(lane, 0) == [3]
 
 
+def test_where_nothing_waits_a_message_starts_at_once_and_counts_as_any_other(lane: Lane) -> None:
+    first, second, third = (delivery(number) for number in (1, 2, 3))
+    assert [lane.start_at_once(each, 0) for each in (first, second, third)] == [True, True, False]
+    assert len(lane) == 2
+    assert not lane.start_at_once(first, 0), "it is under way already"
+    posted(lane, third)
+    lane.arrived(first)
+    assert not lane.start_at_once(delivery(4), 0), "another one waits before it"
+    assert take(lane, 0) == [3]
+    lane.refused(second)
+    lane.arrived(third)
+    assert (len(lane), lane.is_calm, lane.delivered, lane.parked) == (0, True, 2, 1)
+
+
+def test_nothing_starts_at_once_that_is_late_or_goes_to_whom_deliveries_fail(lane: Lane) -> None:
+    assert not lane.start_at_once(delivery(1, deadline_ms=5), 5)
+    failing = delivery(2)
+    assert lane.start_at_once(failing, 0)
+    failing.attempts = 1
+    assert lane.failed(failing, 0) == 100
+    assert take(lane, 100) == [2]
+    assert not lane.start_at_once(delivery(3), 100)
+    lane.arrived(failing)
+    assert lane.start_at_once(delivery(3), 100)
+
+
+def test_nothing_starts_at_once_in_a_lane_that_is_more_than_half_full() -> None:
+    lane = Lane(CourierSettings(queue_bytes_max=3, in_flight_max=2), lambda: 1.0)
+    assert lane.start_at_once(delivery(1), 0)
+    assert not lane.start_at_once(delivery(2), 0), "what is only routed may not take more"
+    posted(lane, delivery(2))
+
+
 def test_a_full_queue_refuses_and_a_message_that_is_in_it_is_in_it_once(lane: Lane) -> None:
     posted(lane, *(delivery(number) for number in range(4)))
     assert lane.post(delivery(0), 0)

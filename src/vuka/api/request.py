@@ -56,12 +56,15 @@ class Request(msgspec.Struct, frozen=True):
 
 def make_inbound(request: Request, ids: tuple[str, ...]) -> Inbound:
     """What is kept of a request."""
-    checked = request.checked
+    checked, headers = request.checked, request.headers
+    pairs = headers.pairs
+    if not SECRET_HEADERS.isdisjoint(headers.first):
+        pairs = tuple(pair for pair in pairs if pair[0].lower() not in SECRET_HEADERS)
     return Inbound(
         message_id=request.message_id,
         method=request.method,
         path=request.path,
-        headers=tuple(pair for pair in request.headers.pairs if pair[0].lower() not in SECRET_HEADERS),
+        headers=pairs,
         body=request.body,
         source=checked.source,
         destination=checked.destination,
@@ -70,13 +73,15 @@ def make_inbound(request: Request, ids: tuple[str, ...]) -> Inbound:
         version=checked.version.value,
         answer_version=(checked.versions[0] if checked.versions else checked.version).value,
         received_ms=request.received_ms,
-        trace=trace_of(request.headers),
+        trace=trace_of(headers),
     )
 
 
 def trace_of(headers: Headers) -> tuple[Header, ...]:
     """The trace context to pass on; of what stands in several headers, as ``tracestate`` may, one list."""
-    names = [name for name in TRACE_HEADERS if headers.get(name) is not None]
+    names = [name for name in TRACE_HEADERS if name in headers.first]
+    if not names:
+        return ()
     found = ((name, ",".join(value for key, value in headers.pairs if value and key.lower() == name)) for name in names)
     return tuple(pair for pair in found if pair[1])
 

@@ -140,7 +140,7 @@ class FspiopWire:
         if value is None:
             raise LookupError(f"no endpoint {target.endpoint} is registered")
         try:
-            return callback_url(EndpointType(target.endpoint), value, target.path, target.parameters)
+            return callback_url(target.endpoint, value, target.path, target.parameters)
         except ValueError as error:
             raise LookupError(str(error)) from None
 

@@ -173,6 +173,25 @@ class Lane:
         self._watch_deadline(delivery)
         return True
 
+    def start_at_once(self, delivery: Delivery, now_ms: int) -> bool:
+        """Takes a new message under way without queueing it: what `post` and `take` come to where nothing waits.
+
+        False, and nothing has changed, where anything is in its way.
+        """
+        if self._waiting or self._failures or self.refused_since_full or not self.has_room:
+            return False
+        flying = self._flying
+        if len(flying) >= self._settings.in_flight_max or delivery.id in flying or delivery.deadline_ms <= now_ms:
+            return False
+        self._bytes += _size_of(delivery)
+        flying.add(delivery.id)
+        return True
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether nothing waits, and nobody who was refused waits to be told that there is room."""
+        return not self._waiting and not self.refused_since_full
+
     def _watch_deadline(self, delivery: Delivery) -> None:
         heapq.heappush(self._deadlines, (delivery.deadline_ms, delivery.id))
         # Deadlines lie a day ahead and messages arrive in milliseconds: what no longer waits is cleared out in bulk.
@@ -307,6 +326,8 @@ class Lane:
             self._probe = None
 
     def _works_again(self) -> None:
+        if not self._failures:
+            return
         self._failures = 0
         self._probes_failed = 0
         self._pause_until_ms = 0
@@ -383,7 +404,11 @@ class Courier:
         lane = self._lanes.get(delivery.to)
         if lane is None:
             lane = self._lanes[delivery.to] = Lane(self._settings, self._jitter)
-        if not lane.post(delivery, self._clock()):
+        now_ms = self._clock()
+        if self._may_send() and lane.start_at_once(delivery, now_ms):
+            self._attempt(delivery.to, lane, delivery)
+            return True
+        if not lane.post(delivery, now_ms):
             return False
         self._pump(delivery.to, lane)
         return True
@@ -417,7 +442,7 @@ class Courier:
 
     def _pump(self, name: str, lane: Lane) -> None:
         """Sends what may be sent now, parks what is late, and sets the timer for what comes by itself."""
-        if self._stopping:
+        if self._stopping or (lane.is_calm and name not in self._timers):
             return
         now_ms = self._clock()
         for late in lane.expired(now_ms):
@@ -497,14 +522,14 @@ class Courier:
     ) -> None:
         self._report(
             DeliveryReport(
-                delivery=delivery,
-                outcome=outcome,
-                status=response.status if response is not None else None,
-                error=error,
-                attempts=delivery.attempts,
-                at_ms=now_ms,
-                next_attempt_ms=next_ms,
-                duration_ms=response.total_ms if response is not None else None,
+                delivery,
+                outcome,
+                response.status if response is not None else None,
+                error,
+                delivery.attempts,
+                now_ms,
+                next_ms,
+                response.total_ms if response is not None else None,
             )
         )
 

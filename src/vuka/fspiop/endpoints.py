@@ -111,6 +111,12 @@ _BASES: Final = frozenset(
     _PREFIX + name for name in ("QUOTES", "FX_QUOTES", "BULK_QUOTES", "TRX_REQ_SERVICE", "AUTHORIZATIONS")
 )
 
+_KINDS: Final[Mapping[str, EndpointKind]] = {endpoint: endpoint.kind for endpoint in EndpointType}
+"""A look-up, because every message that goes out needs it."""
+
+_is_plain: Final = re.compile(r"[A-Za-z0-9-]+").fullmatch
+"""Most parameters are UUIDs, of which nothing needs to be escaped."""
+
 _PLACEHOLDER: Final = re.compile(r"\{\{\{?\s*([A-Za-z0-9_]+)\s*\}?\}\}")
 
 # The name under which a template asks for the id of a message of a resource; scripts in use also write ID and id.
@@ -159,7 +165,7 @@ def fill(template: str, parameters: Mapping[str, str]) -> str:
         if value is None:
             known = ", ".join(sorted(parameters)) or "none"
             raise ValueError(f"{template} asks for {{{{{name}}}}}, which is not known here; known: {known}")
-        filled.append(quote(value, safe=""))
+        filled.append(value if _is_plain(value) else quote(value, safe=""))
         filled.append(literal)
     return "".join(filled)
 
@@ -170,19 +176,19 @@ def _split(template: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(parts[::2]), tuple(parts[1::2])
 
 
-def callback_url(endpoint: EndpointType, value: str, path: str, parameters: Mapping[str, str]) -> str:
+def callback_url(endpoint: str, value: str, path: str, parameters: Mapping[str, str]) -> str:
     """The URL of one callback.
 
-    ``value`` is what the participant registered for ``endpoint``; ``path`` is the path template of the resource
-    (``/quotes/{{ID}}``), which is appended where the value is a base. Raises `ValueError` as `fill` does, and for an
-    endpoint that takes no callbacks.
+    ``value`` is what the participant registered for ``endpoint``, the name of an `EndpointType`; ``path`` is the path
+    template of the resource (``/quotes/{{ID}}``), which is appended where the value is a base. Raises `ValueError` as
+    `fill` does, and for an endpoint that takes no callbacks.
     """
-    kind = endpoint.kind
+    kind = _KINDS.get(endpoint, EndpointKind.OTHER)
     if kind is EndpointKind.TEMPLATE:
         return fill(value, parameters)
     if kind is EndpointKind.BASE:
         return fill(value.rstrip("/") + path, parameters)
-    raise ValueError(f"{endpoint.value} takes no callbacks")
+    raise ValueError(f"{endpoint} takes no callbacks")
 
 
 def path_of(url: str, resource: str) -> str:

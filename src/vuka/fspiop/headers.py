@@ -12,7 +12,7 @@ may cover is touched. `hub_headers` makes those of the hub's own messages (FSPIO
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from vuka.errors import ErrorCode, FspiopError
@@ -121,23 +121,26 @@ class Headers:
     ``pairs`` keeps order and spelling. Names and values are ASCII without control characters.
     """
 
-    __slots__ = ("_values", "pairs", "repeated")
+    __slots__ = ("first", "pairs", "repeated")
 
     pairs: tuple[tuple[str, str], ...]
+    first: Mapping[str, str]
+    """The first value of each header, by its name in lower case."""
     repeated: tuple[str, ...]
     """Lower-case names of the headers that may stand once only and stand more often."""
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Raises `FspiopError`: 3104 for more than `HEADER_BYTES_MAX`, 3101 for what HTTP does not allow in them."""
         self.pairs = tuple(pairs)
-        self._values: dict[str, str] = {}
+        first: dict[str, str] = {}
         repeated: list[str] = []
         for name, value in self.pairs:
             key = name.lower()
-            if key not in self._values:
-                self._values[key] = value
+            if key not in first:
+                first[key] = value
             elif key in _ONCE:
                 repeated.append(key)
+        self.first = first
         self.repeated = tuple(repeated)
         names, values = "".join([name for name, _ in self.pairs]), "".join([value for _, value in self.pairs])
         if len(names) + len(values) > HEADER_BYTES_MAX:
@@ -153,8 +156,8 @@ class Headers:
 
     def get(self, name: str) -> str | None:
         """The first value of a header, `None` where it is absent. ``name`` in lower case is found at once."""
-        value = self._values.get(name)
-        return value if value is not None else self._values.get(name.lower())
+        value = self.first.get(name)
+        return value if value is not None else self.first.get(name.lower())
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """The pairs as they came."""
@@ -213,7 +216,7 @@ def check_request(
     requests whose destination the hub does not find out itself (``POST /quotes``). ``body_bytes_max`` is the largest
     body that the hub reads.
     """
-    get = headers.get
+    get = headers.first.get
     if headers.repeated:
         raise FspiopError(ErrorCode.MALFORMED_SYNTAX, f"Header {headers.repeated[0]} stands more than once")
 

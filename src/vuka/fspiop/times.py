@@ -62,6 +62,7 @@ def parse_datetime_ms(text: str) -> int:
     return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
 
 
+@lru_cache(maxsize=64)
 def format_datetime_ms(time_ms: int) -> str:
     """A ``DateTime`` in UTC, e.g. ``2016-05-24T12:38:08.699Z``.
 
