@@ -186,6 +186,25 @@ def test_while_the_server_is_away_whoever_asks_is_refused_at_once_and_it_is_foun
         running.__exit__(None, None, None)
 
 
+def test_what_a_silent_process_was_writing_is_undone_so_that_others_can_write(database: Database) -> None:
+    silent = Database.open(database.url)
+    held = silent.start()
+    held.run("INSERT INTO transfer_state_change (transfer_seq, step, state, created_ms) VALUES (1, 1, 'A', 0)")
+    assert database.end_silent_writers() == 0, "it has said something a moment ago"
+    assert database.end_silent_writers(0) == 1
+    with database.begin() as tx:
+        assert tx.query("SELECT * FROM transfer_state_change") == []
+    with pytest.raises(CommitUnknownError):
+        held.commit()
+    silent.close()
+
+
+def test_whoever_writes_and_says_so_is_left_alone(database: Database) -> None:
+    with database.begin():
+        pass
+    assert database.end_silent_writers(0) == 0, "it holds nothing"
+
+
 def test_a_database_that_is_not_there_is_said_so_without_its_password(postgresql: Server) -> None:
     url = f"postgresql://vuka:geheim@127.0.0.1:{postgresql.port}/nowhere"
     with pytest.raises(OperatorError) as raised:
@@ -322,7 +341,6 @@ def test_the_statements_of_the_hot_path_run_over_arrays() -> None:
 
     for statement in (
         journal._INSERT_SUBJECT,
-        outbox._UPSERT,
         outbox._INSERT_MISSING,
         records._INSERT,
         records._INSERT_CHANGE,

@@ -78,6 +78,9 @@ SCHEDULES_MS_MAX: Final = 1_000
 
 DAY_MS: Final = 86_400_000
 
+SILENT_WRITERS_MS: Final = 5_000
+"""How often it is looked whether a process that says nothing keeps the others from writing."""
+
 FOLLOW_MS: Final = 100
 """How often one of several hub processes looks whether another has changed the directory."""
 
@@ -250,6 +253,8 @@ class Engine:
         if self._membership is not None:
             self._tasks.append(asyncio.create_task(self._live(self._membership), name="vuka-node"))
             self._tasks.append(asyncio.create_task(self._follow(), name="vuka-directory"))
+        if self.database.is_remote:
+            self._tasks.append(asyncio.create_task(self._free_writer(), name="vuka-silent-writers"))
         self._tasks[0].add_done_callback(self._writer_ended)
         self._wake.set()
 
@@ -872,6 +877,17 @@ class Engine:
                 # Once a second, and the timers tell more of it.
                 log.warning("a look at the other hub processes failed and will be repeated", reason=str(error))
             await asyncio.sleep(BEAT_MS / 1000)
+
+    async def _free_writer(self) -> None:
+        """A process that stands still may have been writing: the others wait for it, but not for ever."""
+        loop = asyncio.get_running_loop()
+        while not self._has_failed:
+            await asyncio.sleep(SILENT_WRITERS_MS / 1000)
+            # What can't be asked now the timers report.
+            with contextlib.suppress(Exception):
+                ended = await loop.run_in_executor(self._ask_thread, self.database.end_silent_writers)
+                if ended:
+                    log.warning("ended the transaction of another process that has said nothing for long")
 
     async def _follow(self) -> None:
         """Another process may have changed the directory: what is answered without a batch knows it soon after."""

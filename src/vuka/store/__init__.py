@@ -101,6 +101,9 @@ class Database(Protocol):
         For several transactions with nobody's in between. Raises `UnavailableError` as `start` does.
         """
 
+    def end_silent_writers(self) -> int:
+        """Undoes what other processes were writing when they stopped to say anything, so that others can; how many."""
+
     def read(self) -> AbstractContextManager[Tx]:
         """A transaction that only reads, from one snapshot, beside whatever is being written.
 

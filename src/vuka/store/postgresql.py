@@ -55,6 +55,12 @@ _SESSION: Final = (
     "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 "
     "-c client_min_messages=warning -c default_transaction_isolation=read\\ committed"
 )
+_LOCK_HOLDERS: Final = f"""pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.granted AND l.classid = {LOCK_CLASS} AND l.objsubid = 2
+      AND l.objid::bigint = hashtext(current_schema())::bigint & 4294967295
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+_END_SILENT: Final = f"""SELECT COUNT(pg_terminate_backend(a.pid)) FROM {_LOCK_HOLDERS}
+      AND a.state LIKE 'idle%' AND a.state_change < clock_timestamp() - ? * interval '1 ms'"""
 _PREPARE_WRITER: Final = f"SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS_MAX}"
 _BEGIN_WRITE: Final = f"BEGIN; SELECT pg_advisory_xact_lock({LOCK_CLASS}, hashtext(current_schema()))"
 _HOLD: Final = (
@@ -443,6 +449,16 @@ class Database:
             except psycopg.Error:
                 # What can't be let go of goes with the connection.
                 holder.close()
+
+    def end_silent_writers(self, silent_ms: int = IDLE_IN_TRANSACTION_MS_MAX) -> int:
+        """Undoes the transaction of a process that has said nothing for so long; how many.
+
+        The server is asked to do so by itself, and doesn't always: it was seen to lose the alarm that it sets itself.
+        Raises `UnavailableError`.
+        """
+        with self.read() as tx:
+            ((ended,),) = tx.query(_END_SILENT, (silent_ms,))
+        return int(ended)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[PostgresTx]:
