@@ -210,6 +210,14 @@ def test_haproxy_takes_its_configuration(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_gateway_and_hubs_may_open_as_many_files_as_they_are_told_to_take_connections(services: dict[str, Any]) -> None:
+    text = (HERE / "haproxy.cfg").read_text(encoding="utf-8")
+    (connections,) = re.findall(r"^    maxconn (\d+)$", text, re.M)
+    assert services["gateway"]["ulimits"]["nofile"] > 2 * int(connections) + 100
+    for name in HUBS:
+        assert services[name]["ulimits"]["nofile"] > 2 * load(None, {}).participants_api.connections_max
+
+
 # --- ./found ------------------------------------------------------------------------------------------------------
 
 COMMAND = """#!/bin/sh
