@@ -65,6 +65,8 @@ def configured() -> Iterator[None]:
     handlers, level = root.handlers[:], root.level
     levels = {name: logging.getLogger(name).level for name in ("uvicorn", "asyncio")}
     structlog_before = structlog.get_config()
+    # A test before may have left it on, with what pytest has put back since.
+    logging.captureWarnings(capture=False)
     yield
     logging.captureWarnings(capture=False)
     root.handlers[:] = handlers
