@@ -490,6 +490,49 @@ async def test_keys_go_on_above_the_last_even_where_the_clock_was_set_back(node:
     assert node.engine.new_message_id() > highest
 
 
+@pytest.mark.store("sqlite")
+async def test_the_only_process_sends_what_others_owed_when_there_were_several(tmp_path: Path) -> None:
+    """They were killed, and the next one is started alone: nobody else will take over from them."""
+    async with _started(_config(tmp_path, engine=Engine(drain_seconds=0))) as node:
+        node.answer = lambda _inquiry: None
+        await node.engine.submit(node.prepare())
+        await node.until_got(1)
+        await node.engine.stop()
+        with node.database.begin() as tx:
+            assert tx.query("SELECT COUNT(*) FROM delivery") == [(0,)], "it is known by its block alone"
+            tx.run("UPDATE journal_block SET node = 3")
+        node.answer = Answer(202)
+        node.got.clear()
+        node.engine = node.new_engine()
+        await node.engine.start()
+        await node.until_got(1)
+
+
+async def test_what_is_owed_can_not_be_read_once_and_the_hub_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a commit whose answer was lost everything owed is read anew: not being able to must end nothing."""
+    async with _started(_config(tmp_path, engine=Engine(timer_ms=20, drain_seconds=0))) as node:
+        read, failures, has_read = outbox.participants_owed, iter([OSError("disk I/O error")]), asyncio.Event()
+
+        def fails_once(tx: Tx, *, node: int | None = None) -> list[str]:
+            for failure in failures:
+                raise failure
+            has_read.set()
+            return read(tx, node=node)
+
+        monkeypatch.setattr(outbox, "participants_owed", fails_once)
+        node.answer = lambda _inquiry: None
+        await node.engine.submit(node.prepare())
+        await node.until_got(1)
+        node.engine._outbox.is_in_doubt = True
+        await node.engine.submit(node.prepare())
+        async with asyncio.timeout(10):
+            await has_read.wait()
+        await node.until_got(2)
+        assert node.engine.running
+
+
 async def test_what_a_full_queue_left_in_the_outbox_is_taken_up_by_the_next_process(tmp_path: Path) -> None:
     config = _config(tmp_path, courier=Courier(queue_max=2, in_flight_max=1), engine=Engine(drain_seconds=0))
     async with _started(config) as node:

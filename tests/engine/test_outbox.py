@@ -10,7 +10,7 @@ from tests.switch import wire
 from tests.switch.wire import PAYEE
 
 from vuka.engine.courier import Delivery
-from vuka.engine.outbox import YOUNG_MS, DeliveryState, Outgoing, load_owed, nodes_owing, settle, still_owed
+from vuka.engine.outbox import YOUNG_MS, DeliveryState, Outbox, Outgoing, load_owed, nodes_owing, settle, still_owed
 from vuka.switch import journal
 
 
@@ -154,6 +154,16 @@ def test_where_nobody_knows_if_a_batch_is_durable_the_next_one_looks(batches: Ba
     assert (rows(batches), batches.outbox.is_in_doubt) == (expected, False)
     batches.run(marks=[mark(before.delivery, DeliveryState.DELIVERED)])
     assert rows(batches) == expected[1:], "what was queued already has a row as well, and it goes"
+
+
+def test_what_others_left_is_settled_with_the_first_batch_where_it_could_not_be_at_the_start(batches: Batches) -> None:
+    (sent,) = prepared(batches)
+    with batches.bench.database.begin() as tx:
+        tx.run("UPDATE journal_block SET node = 3")
+    batches.outbox = Outbox(node=NODE)
+    batches.outbox.is_in_doubt, batches.outbox.left_behind = True, (3,)
+    batches.run()
+    assert rows(batches) == [sent.delivery.id]
 
 
 def test_what_arrives_while_its_batch_is_in_doubt_leaves_no_row(batches: Batches) -> None:

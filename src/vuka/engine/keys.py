@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from typing import Final
 
+from vuka.switch.journal import KEY_TIME_SHIFT
+
 _NODE_BITS: Final = 8
-_SEQUENCE_BITS: Final = 13
+_SEQUENCE_BITS: Final = KEY_TIME_SHIFT - _NODE_BITS
 NODE_MAX: Final = (1 << _NODE_BITS) - 1
 
 NODE_OF_KEY: Final = f"(({{}} >> {_SEQUENCE_BITS}) & {NODE_MAX})"
@@ -25,7 +27,7 @@ class KeySource:
         if not 0 <= node <= NODE_MAX:
             raise ValueError(f"a node's number is 0..{NODE_MAX}, not {node}")
         self._node = node
-        self._at_ms = (above >> (_NODE_BITS + _SEQUENCE_BITS)) + 1 if above else 0
+        self._at_ms = (above >> KEY_TIME_SHIFT) + 1 if above else 0
         self._sequence = 0
         self._lock = threading.Lock()
 
@@ -45,7 +47,7 @@ class KeySource:
     def rise_above(self, key: int) -> None:
         """Makes no key of the millisecond of ``key``, or before."""
         with self._lock:
-            self._at_ms = max(self._at_ms, (key >> (_NODE_BITS + _SEQUENCE_BITS)) + 1)
+            self._at_ms = max(self._at_ms, (key >> KEY_TIME_SHIFT) + 1)
 
 
 def node_of(key: int) -> int:
@@ -55,9 +57,9 @@ def node_of(key: int) -> int:
 
 def key_time_ms(key: int) -> int:
     """When a key was made, to the millisecond."""
-    return key >> (_NODE_BITS + _SEQUENCE_BITS)
+    return key >> KEY_TIME_SHIFT
 
 
 def key_floor(at_ms: int) -> int:
     """The lowest key of that millisecond: keys below it were made earlier."""
-    return at_ms << (_NODE_BITS + _SEQUENCE_BITS)
+    return at_ms << KEY_TIME_SHIFT

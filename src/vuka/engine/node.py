@@ -170,6 +170,8 @@ class Engine:
         self._reloaded: dict[str, int] = {}
         # What has ended, but not yet in the tables: a reload must not take it for owed.
         self._ended: set[int] = set()
+        # A batch was in doubt: what is owed has rows that nobody has read.
+        self._must_take_up = False
         self._failures = 0
         self._has_failed = False
         self._lost = False
@@ -259,17 +261,23 @@ class Engine:
         self._wake.set()
 
     def _settle(self) -> None:
-        """What an earlier process owed by its blocks alone gets rows; where the disk is full, with the first batch."""
+        """What an earlier process owed by its blocks alone gets rows; where the disk is full, with the first batch.
+
+        The only process stands in for all that there were: nobody else takes over from them.
+        """
         with self.database.read() as tx:
-            last, settled = journal.settled_up_to(tx, self._outbox.node)
-        if last <= settled:
+            nodes_before = journal.nodes(tx) if self._membership is None else [self._outbox.node]
+            standings = [(node, *journal.settled_up_to(tx, node)) for node in nodes_before]
+        unsettled = [node for node, last, settled in standings if last > settled]
+        if not unsettled:
             return
         try:
             with self.database.begin() as tx:
-                outbox.settle(tx, self._outbox.node, now_ms=self._clock_ms())
+                for node in unsettled:
+                    outbox.settle(tx, node, now_ms=self._clock_ms())
         except Exception as error:
             log.warning("what is still owed can't be noted now and is taken up later", reason=str(error))
-            self._outbox.is_in_doubt = True
+            self._outbox.is_in_doubt, self._outbox.left_behind = True, unsettled
 
     def _take_up_owed(self) -> None:
         """Has everything that is owed under its number and has a row delivered, after what is queued already."""
@@ -539,8 +547,7 @@ class Engine:
         told = Committed(len(taken), batch.outgoing, batch.ended, decided - started, loop.time() - decided)
         self.statistics.add(told)
         self._committed(taken, batch)
-        if was_in_doubt:
-            self._take_up_owed()
+        self._must_take_up = self._must_take_up or was_in_doubt
         if was_away:
             self.courier.resume()
         try:
@@ -773,6 +780,9 @@ class Engine:
 
     def _catch_up(self) -> None:
         """Reads for whoever is behind and has room: whatever was missed, a failed read above all, is made good here."""
+        if self._must_take_up:
+            self._take_up_owed()
+            self._must_take_up = False
         for participant in list(self._behind):
             if self.courier.has_room(participant):
                 self._reload(participant)
@@ -1017,7 +1027,7 @@ class Engine:
             return
         self._purged_ms = now_ms
         before = key_floor(now_ms - self.config.journal.retention_days * DAY_MS)
-        while self.read(lambda tx, _ledger, _directory: _anything_before(tx, before)):
+        while self.read(lambda tx, _ledger, _directory: journal.anything_before(tx, before)):
             outcome = await self._enqueue(PurgeJournal(before=before), internal=True)
             if not outcome.value:
                 return
@@ -1053,10 +1063,6 @@ def _anything_scheduled(now_ms: int, *, replans_all: bool) -> Callable[[Tx, Ledg
 def _asks_ledger(command: Command) -> bool:
     """Whether a command may ask the ledger anything: what the engine does about its own tables goes on without one."""
     return not isinstance(command, _WITHOUT_LEDGER)
-
-
-def _anything_before(tx: Tx, before: int) -> bool:
-    return journal.anything_before(tx, before)
 
 
 class Unpark(Command, frozen=True, kw_only=True):

@@ -189,6 +189,8 @@ class Outbox:
         self._stranded: dict[str, set[int]] = {}
         self.is_in_doubt = False
         """Whether nobody knows if the last batch is durable: the next one looks what is owed."""
+        self.left_behind: Collection[int] = ()
+        """Nodes of before that owe something by their blocks alone, which could not be given rows at the start."""
 
     def write(
         self, tx: Tx, entries: Entries, *, block_id: int, now_ms: int, behind: Container[str] = ()
@@ -198,7 +200,8 @@ class Outbox:
         Whoever is in ``behind`` is read for from the table: what he is owed has its row from the beginning.
         """
         if self.is_in_doubt:
-            settle(tx, self.node, now_ms=now_ms)
+            for node in (self.node, *self.left_behind):
+                settle(tx, node, now_ms=now_ms)
         ended = {mark.delivery.id for mark in entries.marks}
         late = [each for each in self._late(now_ms) if each.delivery.id not in ended]
         held = [each for each in entries.owed if each.delivery.to in behind]
@@ -226,7 +229,7 @@ class Outbox:
             return None
         gone = ended.union(each.delivery.id for each in late)
         young = [each for each in entries.owed if not each.delivery.has_row]
-        settled = self._settled(gone)
+        settled = None if self.is_in_doubt else self._settled(gone)
         if settled is None:
             settled = block_id - 1 if young else block_id
         block = Block(received, sent, marked, _subjects(entries, received, sent, block_id))
@@ -293,6 +296,7 @@ class Outbox:
             self._block_of.clear()
             self._stranded.clear()
             self.is_in_doubt = False
+            self.left_behind = ()
         if written.young:
             self._young[written.block_id] = {each.delivery.id: each for each in written.young}
             self._block_of.update((each.delivery.id, written.block_id) for each in written.young)
@@ -416,7 +420,7 @@ def participants_owed(tx: Tx, *, node: int | None = None) -> list[str]:
 
 
 def nodes_owing(tx: Tx) -> set[int]:
-    """The numbers of the nodes under which something is owed: by its row, or by a block alone."""
+    """The numbers of the nodes under which something is owed that has its row: all of it, where `settle` was called."""
     rows = tx.query(f"SELECT DISTINCT {NODE_OF_KEY.format('message_id')} FROM delivery WHERE state = 'PENDING'")
     return {number for (number,) in rows}
 
@@ -466,10 +470,9 @@ def _delivery(row: Row) -> Delivery:
 
 def still_owed(tx: Tx) -> list[Sent]:
     """Everything that is owed, by rows and by blocks alone, whichever node owes it; for tests and for operators."""
-    owed = {each: decode_sent(message) for each, message in tx.query(
-        "SELECT message_id, message FROM delivery WHERE state = 'PENDING'"
-    )}  # fmt: skip
-    for (node,) in tx.query("SELECT DISTINCT node FROM journal_block"):
+    rows = tx.query("SELECT message_id, message FROM delivery WHERE state = 'PENDING'")
+    owed = {message_id: decode_sent(message) for message_id, message in rows}
+    for node in journal.nodes(tx):
         _, settled = journal.settled_up_to(tx, node)
         for block in journal.blocks_after(tx, node, settled):
             owed.update({each.message_id: each for each in block.sent if each.is_owed})

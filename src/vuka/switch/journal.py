@@ -30,24 +30,8 @@ BLOCKS_AT_A_TIME: Final = 50
 """Blocks read by one statement: some megabytes at most."""
 
 
-class Received(msgspec.Struct, frozen=True, array_like=True):
-    """A message as it came in, and what the hub did with it."""
-
-    message_id: int
-    at_ms: int
-    source: str
-    destination: str
-    method: str
-    path: str
-    resource: str
-    resource_id: str
-    headers: tuple[Header, ...]
-    body: bytes
-    outcome: str
-
-
-class Sent(msgspec.Struct, frozen=True, array_like=True):
-    """A message as it goes out, with all that is needed to send it again."""
+class Message(msgspec.Struct, frozen=True, array_like=True):
+    """What every message has."""
 
     message_id: int
     at_ms: int
@@ -58,6 +42,18 @@ class Sent(msgspec.Struct, frozen=True, array_like=True):
     resource: str
     resource_id: str
     headers: Sequence[Header]
+
+
+class Received(Message, frozen=True, array_like=True):
+    """A message as it came in, and what the hub did with it."""
+
+    body: bytes
+    outcome: str
+
+
+class Sent(Message, frozen=True, array_like=True):
+    """A message as it goes out, with all that is needed to send it again."""
+
     body: bytes | None
     """None where there is none, or where `body_of` has it."""
     body_of: int | None
@@ -139,6 +135,16 @@ def is_near(message_id: int, block_id: int) -> bool:
     return (block_id >> KEY_TIME_SHIFT) - (message_id >> KEY_TIME_SHIFT) <= NEAR_MS
 
 
+def nodes(tx: Tx) -> list[int]:
+    """The nodes that have blocks. Each is sought in the index: of blocks there may be many millions."""
+    found: list[int] = []
+    while True:
+        ((following,),) = tx.query("SELECT MIN(node) FROM journal_block WHERE node > ?", (found[-1] if found else -1,))
+        if following is None:
+            return found
+        found.append(following)
+
+
 def settled_up_to(tx: Tx, node: int) -> tuple[int, int]:
     """A node's last block, and the last of which everything owed has arrived or has a row; zeros where it has none."""
     rows = tx.query(
@@ -154,10 +160,8 @@ def settle(tx: Tx, block_id: int) -> None:
 
 def forget(tx: Tx, node: int, up_to: int) -> None:
     """Removes a node's blocks up to one that is settled: where no journal is kept they have done their service."""
-    ids = [row[0] for row in tx.query(
-        "SELECT block_id FROM journal_block WHERE node = ? AND block_id <= ?", (node, up_to)
-    )]  # fmt: skip
-    _remove(tx, ids)
+    rows = tx.query("SELECT block_id FROM journal_block WHERE node = ? AND block_id <= ?", (node, up_to))
+    _remove(tx, [block_id for (block_id,) in rows])
 
 
 def purge(tx: Tx, before: int, *, blocks_max: int) -> int:
@@ -165,9 +169,8 @@ def purge(tx: Tx, before: int, *, blocks_max: int) -> int:
 
     A node's last block stays, and whatever comes after those that are settled: what is owed is known by them.
     """
-    nodes = [node for (node,) in tx.query("SELECT DISTINCT node FROM journal_block")]
     removed = 0
-    for node in nodes:
+    for node in nodes(tx):
         last, settled = settled_up_to(tx, node)
         rows = tx.query(
             """SELECT block_id FROM journal_block WHERE node = ? AND block_id < ? AND block_id <= ?
@@ -203,12 +206,6 @@ def blocks_after(tx: Tx, node: int, after: int) -> Iterator[Block]:
     )
     for _, block in _load(tx, [block_id for (block_id,) in rows]):
         yield block
-
-
-def highest_key(tx: Tx) -> int:
-    """The last block's key, which no message in the journal is above; 0 where the journal is empty."""
-    ((highest,),) = tx.query("SELECT COALESCE(MAX(block_id), 0) FROM journal_block")
-    return int(highest)
 
 
 class Exchange(msgspec.Struct, frozen=True):
