@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -121,15 +121,18 @@ def _audit(hub: Hub) -> Report:
         database.close()
 
 
-def _agree(hub: Hub, load: Load) -> None:
-    """Payer, payee and hub: one end for each transfer, and none lost."""
-    states = _states(hub)
+def told_alike(states: Mapping[str, str], load: Load) -> None:
+    """Payer, payee and records: one end for each transfer, and none lost."""
     told = {**load.payer_told}
     assert not load.accepted - states.keys(), "the hub accepted transfers of which it has no record"
     assert {each: states[each] for each in told if (states[each] == "COMMITTED") != (told[each] == "COMMITTED")} == {}
     assert set(states.values()) <= {"COMMITTED"}, "with willing payees and in good time every transfer commits"
     assert told.keys() == states.keys(), "every transfer's payer was told its end"
     assert load.disagreements() == []
+
+
+def _agree(hub: Hub, load: Load) -> None:
+    told_alike(_states(hub), load)
     assert load.refused == 0
     report = _audit(hub)
     assert report.differences == []

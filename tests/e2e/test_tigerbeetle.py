@@ -17,15 +17,23 @@ import httpx
 import psycopg
 import pytest
 from tests import tigerbeetle
-from tests.e2e.test_crash import CONCURRENCY, ENDED_BETWEEN_KILLS, KILLS, Hub, _crash_under_load, _states
-from tests.e2e.test_several_hubs import HubProcess, LoadOnAll, ended_further, nothing_owed, under_load
+from tests.e2e.test_crash import CONCURRENCY, ENDED_BETWEEN_KILLS, KILLS, Hub, _crash_under_load, _states, told_alike
+from tests.e2e.test_several_hubs import (
+    HubProcess,
+    LoadOnAll,
+    ended_and_told,
+    ended_further,
+    nothing_owed,
+    one_is_frozen,
+    one_is_killed,
+    under_load,
+)
 from tests.postgres_server import Server as PostgresServer
 from tests.tigerbeetle import Server
 
 from vuka.cli.hub import found
 from vuka.config import Config
 from vuka.config import load as load_config
-from vuka.engine.outbox import still_owed
 from vuka.sim.load import Load
 from vuka.store.migrate import open_place
 
@@ -67,13 +75,7 @@ def _audited(hub: Hub) -> dict[str, object]:
 
 def _agree(hub: Hub, load: Load) -> None:
     """Payer, payee, records and cluster: one end for each transfer, and none lost."""
-    states = _states(hub)
-    told = {**load.payer_told}
-    assert not load.accepted - states.keys(), "the hub accepted transfers of which it has no record"
-    assert {each: states[each] for each in told if (states[each] == "COMMITTED") != (told[each] == "COMMITTED")} == {}
-    assert set(states.values()) <= {"COMMITTED"}, "with willing payees and in good time every transfer commits"
-    assert told.keys() == states.keys(), "every transfer's payer was told its end"
-    assert load.disagreements() == []
+    told_alike(_states(hub), load)
     report = _audited(hub)
     assert report["differences"] == []
     against = report["against_ledger"]
@@ -199,17 +201,10 @@ def _all_agree(config: Config, load: Load) -> None:
     database = open_place(config.place, read_only=True)
     try:
         with database.read() as tx:
-            states = dict(tx.query("SELECT wire_id, state FROM transfer WHERE kind = 'PAYMENT'"))
-            owed = [(each.to, each.method, each.path) for each in still_owed(tx)]
-            owed += tx.query("SELECT participant, state, '' FROM delivery WHERE state = 'PARKED'")
-            begun = tx.query("SELECT command FROM ledger_intent")
+            ended_and_told(tx, load)
+            assert tx.query("SELECT command FROM ledger_intent") == []
     finally:
         database.close()
-    assert not load.accepted - states.keys(), "a hub accepted transfers of which there is no record"
-    assert set(states.values()) <= {"COMMITTED"}
-    assert load.payer_told.keys() == states.keys(), "every transfer's payer was told its end"
-    assert load.disagreements() == []
-    assert (owed, begun) == ([], [])
     command = [sys.executable, "-m", "vuka", "audit", "--data", config.data_dir, "--against-ledger", "--json"]
     done = subprocess.run(command, capture_output=True, check=False, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -221,39 +216,13 @@ def _all_agree(config: Config, load: Load) -> None:
 async def test_one_of_two_hubs_on_a_cluster_is_killed_under_load_and_the_other_ends_its_work(
     shared: Config, hubs: list[HubProcess]
 ) -> None:
-    load = LoadOnAll(hubs)
-    await under_load(load)
-    await ended_further(load)
-    hubs[0].kill()
-    await ended_further(load)
-    await load.finish()
-    await nothing_owed(shared)
-    await load.stop()
-    assert '"took over from another hub process"' in hubs[1].log
-    hubs[1].stop()
-    _all_agree(shared, load)
+    _all_agree(shared, await one_is_killed(shared, hubs))
 
 
 async def test_a_hub_on_a_cluster_that_was_frozen_is_carried_on_for_and_ends_when_it_finds_out(
     shared: Config, hubs: list[HubProcess]
 ) -> None:
-    load = LoadOnAll(hubs)
-    await under_load(load)
-    await ended_further(load)
-    hubs[0].signal(signal.SIGSTOP)
-    load.bases = [hubs[1].participants_url]
-    async with asyncio.timeout(90):
-        while '"took over from another hub process"' not in hubs[1].log:  # noqa: ASYNC110 - another process
-            await asyncio.sleep(0.05)
-    hubs[0].signal(signal.SIGCONT)
-    assert hubs[0].process is not None
-    assert await asyncio.to_thread(hubs[0].process.wait, 60) == 1
-    await ended_further(load)
-    await load.finish()
-    await nothing_owed(shared)
-    await load.stop()
-    hubs[1].stop()
-    _all_agree(shared, load)
+    _all_agree(shared, await one_is_frozen(shared, hubs, seconds=90))
 
 
 @pytest.mark.soak
