@@ -6,7 +6,9 @@ the store that its run is for. On PostgreSQL every database is a schema that is 
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -133,9 +135,22 @@ def fresh() -> Database:
     """A new database with every table: in memory, or a schema of its own."""
     if current.kind == POSTGRESQL:
         return _schemas().open()
+    return on_disk(None)
+
+
+def on_disk(path: Path | None) -> Database:
+    """A database with every table, on SQLite whatever store the test is for; None is in memory."""
+    database = on_sqlite.Database.open(path)
+    _with_every_table().backup(database._writer)
+    return database
+
+
+@cache
+def _with_every_table() -> sqlite3.Connection:
+    """An empty database, to be copied: that takes a tenth of the time of making its tables."""
     database = on_sqlite.Database.open(None)
     database.create_all()
-    return database
+    return database._writer
 
 
 def transaction_class() -> type[on_sqlite.SqliteTx | on_postgresql.PostgresTx]:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from typer.testing import CliRunner, Result
+import typer.main
+from click.testing import CliRunner, Result
 
 from vuka.cli import application, output
 from vuka.cli.hub import found
@@ -31,7 +32,8 @@ ODD_WORDS = "[/no] [bold]such thing"
 """What a participant may write, and a terminal library would take for markup."""
 
 
-APP = application()
+# Made once: Typer would put all commands together anew for each that is run.
+APP = typer.main.get_command(application())
 
 
 def vuka(*arguments: str, environment: Mapping[str, str] | None = None) -> Result:

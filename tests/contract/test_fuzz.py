@@ -33,7 +33,7 @@ from vuka.switch.audit import audit
 pytestmark = pytest.mark.xdist_group("fuzz")
 
 ANSWER_SECONDS_MAX: Final = 10
-EXAMPLES: Final = 6
+EXAMPLES: Final = 3
 EXAMPLES_LONG: Final = 300
 
 PARTICIPANTS_FILES: Final = ("fspiop-1.0.yaml", "fspiop-1.1.yaml", "fspiop-2.0.yaml")

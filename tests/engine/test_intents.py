@@ -19,7 +19,8 @@ from typing import Any, Final
 import msgspec
 import pytest
 from tests import tigerbeetle
-from tests.ledger.engines import Apart, SqlEngine, on_disk
+from tests.ledger.engines import Apart, SqlEngine
+from tests.stores import on_disk
 from tests.switch.banking import Banking, statement_files
 from tests.switch.charging import SIX_PER_MILLE, fee_rule
 from tests.switch.scheme_bench import SchemeBench

@@ -12,7 +12,8 @@ from typing import Any, cast
 
 import pytest
 from tests import stores
-from tests.ledger.engines import SqlEngine, on_disk
+from tests.ledger.engines import SqlEngine
+from tests.stores import on_disk
 from tests.switch.scheme_bench import new_transfer_id
 
 from vuka.api.hub import USE_CASES, clock_ms, open_database

@@ -36,7 +36,6 @@ from vuka.ledger.model import (
 from vuka.ledger.sql import SqlLedger
 from vuka.ledger.tigerbeetle import TigerBeetleLedger
 from vuka.store import Database, Tx
-from vuka.store import sqlite as on_sqlite
 
 
 class Engine(Ledger, Protocol):
@@ -120,13 +119,6 @@ class SqlEngine:
     def query_transfers(self, query_filter: QueryFilter) -> list[Transfer]:
         with self.request() as ledger:
             return ledger.query_transfers(query_filter)
-
-
-def on_disk(path: Path | None) -> Database:
-    """A database with every table, on SQLite whatever store the test is for; None is in memory."""
-    database = on_sqlite.Database.open(path)
-    database.create_all()
-    return database
 
 
 WHOLE: Final = 2**128 - 1
@@ -301,7 +293,7 @@ EngineFactory = Callable[[Path], Engine]
 
 FACTORIES: Final[dict[str, EngineFactory]] = {
     "sql": lambda directory: SqlEngine(stores.fresh()),
-    "sql-disk": lambda directory: SqlEngine(on_disk(directory / "ledger.db")),
+    "sql-disk": lambda directory: SqlEngine(stores.on_disk(directory / "ledger.db")),
     "obvious": lambda directory: ObviousLedger(),
     "tigerbeetle": lambda directory: ClusterEngine(),
 }

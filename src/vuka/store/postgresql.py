@@ -16,7 +16,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final, TypeVar
 
 import msgspec
@@ -542,19 +542,11 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def ddl() -> list[str]:
+@cache
+def ddl() -> tuple[str, ...]:
     """Every table and index as PostgreSQL makes them."""
     from sqlalchemy.dialects import postgresql
-    from sqlalchemy.schema import CreateIndex, CreateTable
 
-    from vuka.store.schema import metadata
+    from vuka.store.schema import statements
 
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    statements: list[str] = []
-    for table in metadata.sorted_tables:
-        statements.append(str(CreateTable(table).compile(dialect=dialect)))
-        statements += [
-            str(CreateIndex(index).compile(dialect=dialect))
-            for index in sorted(table.indexes, key=lambda each: str(each.name))
-        ]
-    return statements
+    return statements(postgresql.dialect())  # type: ignore[no-untyped-call]

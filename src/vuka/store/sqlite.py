@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -208,19 +209,21 @@ class Database:
 
     def create_all(self) -> None:
         """Makes every table at once, for a new database in a test; a real one is made by migrations."""
-        from sqlalchemy.dialects import sqlite
-        from sqlalchemy.schema import CreateIndex, CreateTable
-
-        from vuka.store.schema import metadata
-
-        dialect = sqlite.dialect()
         with self.begin() as tx:
-            for table in metadata.sorted_tables:
-                tx.run(str(CreateTable(table).compile(dialect=dialect)))
-                for index in sorted(table.indexes, key=lambda each: str(each.name)):
-                    tx.run(str(CreateIndex(index).compile(dialect=dialect)))
+            for statement in ddl():
+                tx.run(statement)
 
     def close(self) -> None:
         """Closes the connections; the write-ahead log is folded into the file."""
         self._reader.close()
         self._writer.close()
+
+
+@cache
+def ddl() -> tuple[str, ...]:
+    """Every table and index as SQLite makes them."""
+    from sqlalchemy.dialects import sqlite
+
+    from vuka.store.schema import statements
+
+    return statements(sqlite.dialect())
