@@ -7,8 +7,8 @@ the store that its run is for. On PostgreSQL every database is a schema that is 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -49,15 +49,24 @@ class Schemas:
         url = self.lend()
         kept = self._open.get(url)
         database = kept.pop() if kept else Reused(url)
-        database.kept = self._open.setdefault(url, [])
+        database.on_close = partial(self._closed, url)
         return database
+
+    def _closed(self, url: str, database: Reused) -> None:
+        # Nobody can open it again: a test of many examples needs no more than are open at once.
+        self._open.setdefault(url, []).append(database)
+        if url in self._lent:
+            self._take_back(url)
 
     def take_back(self) -> None:
         """All that was lent, emptied."""
-        for url in self._lent:
-            self._emptying[url].execute("SELECT make_empty()")
-            self._free.append(url)
-        self._lent.clear()
+        while self._lent:
+            self._take_back(self._lent[-1])
+
+    def _take_back(self, url: str) -> None:
+        self._lent.remove(url)
+        self._emptying[url].execute("SELECT make_empty()")
+        self._free.append(url)
 
     def close(self) -> None:
         """Closes what was kept open."""
@@ -90,13 +99,13 @@ class Schemas:
 class Reused(on_postgresql.Database):
     """A database whose connections outlive its use in one test."""
 
-    kept: list[Reused]
+    on_close: Callable[[Reused], None]
 
     def create_all(self) -> None:
         """It has its tables."""
 
     def close(self) -> None:
-        self.kept.append(self)
+        self.on_close(self)
 
 
 def _make_empty() -> str:

@@ -43,6 +43,19 @@ def test_a_hub_is_filled_and_measured_at_each_size(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_every_part_of_a_transfers_cost_is_measured_and_so_is_its_bound(tmp_path: Path) -> None:
+    file = tmp_path / "bounds.json"
+    arguments = ("--runs", "1", "--times", "100", "--seconds", "0.5", "--directory", str(tmp_path))
+    done = _run("bounds", *arguments, "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    bounds = json.loads(file.read_text())
+    assert len(bounds["parts"]) == 6
+    assert all(each["hub"] > 0 and each["bound"] > 0 for each in (*bounds["parts"], bounds["signatures"]))
+    assert bounds["rest"] == pytest.approx(bounds["total"] - sum(each["hub"] for each in bounds["parts"]))
+    assert "the hub's process under load" in done.stdout
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_a_commit_is_compared_with_itself() -> None:
     bench = "--scenario clearing --security plain --concurrency 2 --seconds 0.3 --warmup 0.1 --participants 2"
     done = _run("compare", ".", ".", "--runs", "1", "--bench", bench)

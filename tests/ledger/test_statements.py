@@ -111,6 +111,7 @@ def test_expiring_many_costs_the_same_as_expiring_one(engine: CountingEngine) ->
     assert cost_of_expiring(1) == cost_of_expiring(1_000) <= STATEMENTS_MAX
 
 
+@pytest.mark.store("sqlite")
 def test_no_statement_reads_a_whole_table(engine: CountingEngine) -> None:
     move(engine, *engine.payments(100))
     move(engine, pending(next(engine.ids), 1, 2, 1, timeout=1))
