@@ -25,7 +25,7 @@ from vuka.cli.process import free_port
 from vuka.config import Config
 from vuka.config import load as load_config
 from vuka.engine.outbox import still_owed
-from vuka.httpclient import Request, Response, TransportError
+from vuka.httpclient import HttpClient, Request, Response, TransportError
 from vuka.ids import FspId
 from vuka.ledger.sql import SqlLedger
 from vuka.money import Currency, format_amount
@@ -411,6 +411,59 @@ async def test_a_worker_that_is_killed_is_replaced_and_what_it_owed_is_delivered
     hub.stop()
     assert '"a worker has ended"' in hub.log
     agree(config, load)
+
+
+async def test_whichever_worker_is_asked_shows_the_figures_of_all(tmp_path: Path) -> None:
+    config = load_config(None, {}, data_dir=str(tmp_path / "a"))
+    found(config, "Several", ["USD"])
+    hub = HubProcess(tmp_path / "a", config.store.url, workers=2)
+    await hub.start()
+    load = Load(hub_url=hub.participants_url, operators_url=hub.operators_url, participants=4)
+    await under_load(load)
+    await ended_further(load)
+    await load.finish()
+    await nothing_owed(config)
+    await load.stop()
+    committed = 0
+    # Each is a new connection: the kernel has them meet both.
+    for _ in range(8):
+        figures = await _figures(hub)
+        assert [figures.get(f'vuka_worker_up{{worker="{number}"}}') for number in range(2)] == [1, 1]
+        found_there = {
+            name: value
+            for name, value in figures.items()
+            if name.startswith('vuka_transfers_total{kind="PAYMENT",state="COMMITTED"')
+        }
+        assert {name.partition("worker=")[2] for name in found_there} <= {'"0"}', '"1"}'}
+        assert committed in (0, sum(found_there.values()))
+        committed = int(sum(found_there.values()))
+    assert committed == sum(end == "COMMITTED" for end in load.payer_told.values())
+    assert hub.process is not None
+    still = _children(hub.process.pid)[1]
+    os.kill(still, signal.SIGSTOP)
+    try:
+        figures = {}
+        while not figures:
+            # The one that stands still may be the one that is asked.
+            with contextlib.suppress(TimeoutError):
+                figures = await asyncio.wait_for(_figures(hub), 4)
+        assert sorted(value for name, value in figures.items() if name.startswith("vuka_worker_up")) == [0, 1]
+    finally:
+        os.kill(still, signal.SIGCONT)
+    hub.stop()
+    agree(config, load)
+
+
+async def _figures(hub: HubProcess) -> dict[str, float]:
+    """What ``/metrics`` says, by name and labels."""
+    client = HttpClient()
+    try:
+        answer = await client.send(Request("GET", f"{hub.operators_url}/metrics", (), None))
+    finally:
+        await client.close()
+    assert answer.status == 200, answer.body
+    lines = [each for each in answer.body.decode().splitlines() if not each.startswith("#")]
+    return {name: float(value) for name, _, value in (each.rpartition(" ") for each in lines)}
 
 
 async def test_when_the_parent_is_killed_its_workers_end_and_another_start_finds_the_directory_free(

@@ -154,9 +154,11 @@ class _Operators:
         return _json(answer, status)
 
     async def metrics(self, request: Request) -> Response:
-        """What the hub measures of itself, for Prometheus."""
+        """What the hub measures of itself, for Prometheus; where it is one of several workers, of all of them."""
         hub = self._hub
-        text, content_type = await hub.metrics.expose(hub.engine, hub.health(), request.headers.get("accept", ""))
+        text, content_type = await hub.metrics.expose(
+            hub.engine, hub.health(), request.headers.get("accept", ""), hub.siblings
+        )
         return Response(text, headers={"Content-Type": content_type})
 
     async def enums(self, _request: Request) -> Response:

@@ -15,6 +15,7 @@ import structlog
 from vuka import plugins
 from vuka.api.metrics import Metrics
 from vuka.api.oracle_client import OracleClient
+from vuka.api.siblings import Siblings
 from vuka.api.signatures import HubKey
 from vuka.api.wire import FspiopWire
 from vuka.channels import channels
@@ -132,12 +133,15 @@ class Hub:
         *,
         clock: Callable[[], int] = clock_ms,
         identity: Identity | None = None,
+        siblings: Siblings | None = None,
     ) -> None:
+        """``siblings``: the other workers on this machine, where it is one of several."""
         self.config = config
         self.database = database
         self.started_ms = clock()
         self.is_stopping = False
         """Whether it takes nothing new any more; its health says so to whoever sends it requests."""
+        self.siblings = siblings
         self.metrics = Metrics(lambda name: self.directory.get(name) is not None)
         key_file = config.signatures.hub_key_file
         self._key = HubKey(Path(key_file)) if key_file else None
@@ -164,9 +168,13 @@ class Hub:
     async def start(self) -> None:
         """Takes up what an earlier process left undone."""
         await self.engine.start()
+        if self.siblings is not None:
+            await self.siblings.start(lambda: self.metrics.families(self.engine, self.health()))
 
     async def stop(self) -> None:
         """Ends what was accepted and stops."""
+        if self.siblings is not None:
+            self.siblings.stop()
         await self.oracles.close(self.config.engine.drain_seconds * 1000)
         await self.engine.stop()
         self._ledger.close()

@@ -26,6 +26,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from vuka import __version__
+from vuka.api.siblings import Family, Siblings
 from vuka.engine import notifications
 from vuka.engine.courier import DeliveryOutcome, DeliveryReport, LaneState, ParticipantStatistics
 from vuka.engine.node import Engine
@@ -250,8 +251,28 @@ class Metrics(Observer, Collector):
 
     # --- what Prometheus asks -----------------------------------------------------------------------------------
 
-    async def expose(self, engine: Engine, services: Sequence[tuple[str, bool]], accept: str) -> tuple[bytes, str]:
-        """Everything as text, in the format that ``accept`` asks for, and its content type."""
+    async def expose(
+        self, engine: Engine, services: Sequence[tuple[str, bool]], accept: str, siblings: Siblings | None = None
+    ) -> tuple[bytes, str]:
+        """Everything as text, in the format that ``accept`` asks for, and its content type.
+
+        Where this process is one of several workers, with what ``siblings`` tell.
+        """
+        encode, content_type = choose_encoder(accept)
+        if siblings is None:
+            self._look(engine, services)
+            registry = self._registry
+        else:
+            registry = await siblings.with_others(await self.families(engine, services))
+        # Thousands of lines are written beside the event loop: payments go on.
+        return await asyncio.to_thread(encode, registry), content_type
+
+    async def families(self, engine: Engine, services: Sequence[tuple[str, bool]]) -> list[Family]:
+        """Everything that this process measures, for another worker to show."""
+        self._look(engine, services)
+        return await asyncio.to_thread(lambda: [Family.of(each) for each in self._registry.collect()])
+
+    def _look(self, engine: Engine, services: Sequence[tuple[str, bool]]) -> None:
         self._now = Now(
             queued_commands=engine.queued,
             lanes=engine.courier.statistics(),
@@ -261,9 +282,6 @@ class Metrics(Observer, Collector):
             services=services,
             at_ms=engine.now_ms(),
         )
-        encode, content_type = choose_encoder(accept)
-        # Thousands of lines are written beside the event loop: payments go on.
-        return await asyncio.to_thread(encode, self._registry), content_type
 
     def collect(self) -> Iterable[Metric]:
         """The families: see `prometheus_client.registry.Collector`."""

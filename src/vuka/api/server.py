@@ -28,6 +28,7 @@ from vuka.api.admin import admin_app
 from vuka.api.fspiop import FspiopApi
 from vuka.api.hub import Hub, open_database
 from vuka.api.observed import ObservedApi, ObservedFspiopApi
+from vuka.api.siblings import Siblings
 from vuka.api.tls import check_trusted, listener_context
 from vuka.config import Config
 from vuka.engine.membership import Identity, place_of
@@ -121,10 +122,12 @@ async def serve(
     stop: asyncio.Event | None = None,
     identity: Identity | None = None,
     sockets: tuple[socket.socket, socket.socket] | None = None,
+    siblings: Siblings | None = None,
 ) -> None:
     """Runs a hub until SIGTERM, SIGINT or ``stop``. ``ready`` is called once both APIs listen.
 
-    A worker is given its identity and its sockets, for the participants and the operators; else they are made here.
+    A worker is given its identity, its sockets, for the participants and the operators, and the other workers; else
+    sockets are made here.
 
     Raises `OperatorError` where there is no hub in the data directory, a port is taken, or a file for TLS will not do.
     """
@@ -145,7 +148,7 @@ async def serve(
             resources.callback(listener.close)
         if identity is None and database.is_remote:
             identity = Identity.draw(place_of(Path(config.data_dir)))
-        hub = Hub(config, database, identity=identity)
+        hub = Hub(config, database, identity=identity, siblings=siblings)
         await hub.start()
         participants = HttpServer(
             ObservedFspiopApi(FspiopApi(hub), metrics=hub.metrics),

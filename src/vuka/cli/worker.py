@@ -14,6 +14,7 @@ import uvloop
 
 from vuka.api.hub import Hub
 from vuka.api.server import Addresses, serve
+from vuka.api.siblings import Siblings
 from vuka.cli.options import read_config
 from vuka.cli.output import fail
 from vuka.cli.workers import SIGNALS, WorkerTask
@@ -39,6 +40,7 @@ async def _run(task: WorkerTask) -> None:
         stop=stop,
         identity=Identity(task.place, task.run),
         sockets=(socket.socket(fileno=task.participants_fd), socket.socket(fileno=task.operators_fd)),
+        siblings=Siblings(task.index, socket.socket(fileno=task.figures_fd), task.figures),
     )
 
 

@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Final
@@ -52,16 +53,20 @@ class WorkerTask(msgspec.Struct, frozen=True):
     index: int
     participants_fd: int
     operators_fd: int
+    figures_fd: int
+    """On which it tells the other workers what it measures."""
     ready_fd: int
     """Written to when it listens."""
     parent_fd: int
     """Ends when the parent has ended."""
+    figures: list[str]
+    """The paths of all workers' sockets for that, in their order."""
 
 
 class _Worker:
     """One slot: its sockets, and the process that serves them now."""
 
-    def __init__(self, index: int, sockets: tuple[socket.socket, socket.socket]) -> None:
+    def __init__(self, index: int, sockets: tuple[socket.socket, socket.socket, socket.socket]) -> None:
         self.index = index
         self.sockets = sockets
         self.process: subprocess.Popen[bytes] | None = None
@@ -82,11 +87,14 @@ class Workers:
         self._workers = [_Worker(index, sockets) for index, sockets in enumerate(self._bind(count))]
         self._parent_read, self._parent_write = os.pipe()
 
-    def _bind(self, count: int) -> list[tuple[socket.socket, socket.socket]]:
+    def _bind(self, count: int) -> list[tuple[socket.socket, socket.socket, socket.socket]]:
         participants, operators = self._config.participants_api, self._config.operators_api
-        made: list[tuple[socket.socket, socket.socket]] = []
+        # Nobody else may enter it. A path of its own: that of the data directory may be too long for a socket.
+        folder = Path(self._sockets.enter_context(tempfile.TemporaryDirectory(prefix="vuka-")))
+        self._figures = [str(folder / str(index)) for index in range(count)]
+        made: list[tuple[socket.socket, socket.socket, socket.socket]] = []
         ports = [participants.port, operators.port]
-        for _ in range(count):
+        for path in self._figures:
             pair = (
                 bind(participants.host, ports[0], "participants", shared=True),
                 bind(operators.host, ports[1], "operators", shared=True),
@@ -95,7 +103,10 @@ class Workers:
                 self._sockets.callback(each.close)
             # A free port was chosen for the first: the others share it.
             ports = [each.getsockname()[1] for each in pair]
-            made.append(pair)
+            figures = self._sockets.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            figures.bind(path)
+            figures.setblocking(False)
+            made.append((*pair, figures))
         return made
 
     def run(self) -> None:
@@ -160,15 +171,21 @@ class Workers:
     def _start(self, worker: _Worker) -> subprocess.Popen[bytes]:
         """A new process on a worker's sockets, once it listens. Raises `OperatorError` where it does not."""
         ready_read, ready_write = os.pipe()
-        descriptors = (*(each.fileno() for each in worker.sockets), ready_write, self._parent_read)
+        participants_fd, operators_fd, figures_fd = (each.fileno() for each in worker.sockets)
         task = WorkerTask(
-            self._config.data_dir,
-            None if self._config_file is None else str(self._config_file),
-            self._identity.place,
-            self._identity.run,
-            worker.index,
-            *descriptors,
+            data_dir=self._config.data_dir,
+            config_file=None if self._config_file is None else str(self._config_file),
+            place=self._identity.place,
+            run=self._identity.run,
+            index=worker.index,
+            participants_fd=participants_fd,
+            operators_fd=operators_fd,
+            figures_fd=figures_fd,
+            figures=self._figures,
+            ready_fd=ready_write,
+            parent_fd=self._parent_read,
         )
+        descriptors = (participants_fd, operators_fd, figures_fd, ready_write, self._parent_read)
         try:
             process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-m", "vuka.cli.worker", msgspec.json.encode(task).decode()],
