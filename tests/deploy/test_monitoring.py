@@ -35,6 +35,8 @@ from vuka.httpclient import Request
 GUIDE = (ROOT / "docs" / "operators.md").read_text(encoding="utf-8")
 OF_PROMETHEUS = frozenset(("up",))
 """What Prometheus says itself of whom it asks."""
+OF_WORKERS = frozenset(("vuka_worker_up",))
+"""What a hub of one process does not have."""
 LABELS_OF_PROMETHEUS = frozenset(("job", "instance"))
 IN_THE_RECORDS = frozenset(("vuka_parked_messages", "vuka_parked_notifications", "vuka_alarms"))
 """Counted in the database that all processes share: each says the same."""
@@ -70,7 +72,7 @@ async def _exposed(rig: Rig) -> set[str]:
 
 async def test_every_query_asks_for_what_the_hub_exposes(tmp_path: Path) -> None:
     async with running(tmp_path) as rig:
-        exposed = await _exposed(rig) | OF_PROMETHEUS
+        exposed = await _exposed(rig) | OF_PROMETHEUS | OF_WORKERS
     asked = {(where, each.name) for where, query in queries() for each in selectors(parsed(query))}
     assert len({name for _, name in asked}) > 25
     assert {(where, name) for where, name in asked if name not in exposed} == set()
