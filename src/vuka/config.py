@@ -276,6 +276,24 @@ class Journal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention_days: Annotated[int, Meta(ge=1, description="How long messages are kept, in days.")] = 90
 
 
+class AuditLog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The audit log."""
+
+    key_file: Annotated[
+        str,
+        Meta(
+            description=(
+                "The key (PEM, Ed25519) that signs the audit log. Empty: auditlog.pem in the data directory, which "
+                "is made when it is missing."
+            )
+        ),
+    ] = ""
+    checkpoint_minutes: Annotated[
+        int,
+        Meta(ge=1, le=1_440, description="How often the audit log is signed while anything is added, in minutes."),
+    ] = 60
+
+
 class Notifications(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Notifications: what people are told, by which channels, and when an alarm is raised."""
 
@@ -385,6 +403,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engine: Engine = Engine()
     courier: Courier = Courier()
     journal: Journal = Journal()
+    auditlog: AuditLog = AuditLog()
     notifications: Notifications = Notifications()
     log: Log = Log()
 

@@ -260,10 +260,15 @@ def test_a_code_that_the_scheme_does_not_define_is_other() -> None:
     assert dict(metrics._error_answers) == {("participants", "5104"): 1, ("participants", "other"): 2}
 
 
+def _ended(number: int) -> Ended:
+    payer, payee = FspId(PAYER), FspId("payee")
+    return Ended(str(number), "PAYMENT", "COMMITTED", payer, 1_000, bytes(16), payee, "USD", 10_000, 2_000, None)
+
+
 def _result(number: int) -> Committed:
     target = journalled.target("transfers", str(number), method="PUT", to=PAYER)
     outgoing = Outgoing(Delivery(number, PAYER, "PUT", [], None, 10**15, True), target)
-    return Committed(1, (outgoing,), (Ended(str(number), "PAYMENT", "COMMITTED", FspId(PAYER), 1_000),), 0.0, 0.0)
+    return Committed(1, (outgoing,), (_ended(number),), 0.0, 0.0)
 
 
 def test_results_that_nobody_takes_are_not_remembered_for_ever() -> None:

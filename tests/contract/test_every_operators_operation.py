@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -22,6 +25,7 @@ import yaml
 from tests.contract.test_every_operation import METHODS, SPECS
 
 from vuka.api.admin import admin_app
+from vuka.api.audit_key import trusted_keys
 from vuka.api.hub import Hub
 from vuka.cli.hub import found, make_admin_token
 from vuka.config import load
@@ -32,6 +36,7 @@ from vuka.money import Amount
 from vuka.sim.participant import now_ms
 from vuka.sim.unquoted import CONDITION, FULFILMENT
 from vuka.store.sqlite import Database
+from vuka.switch import auditlog
 from vuka.switch.transfers import FulfilTransfer, PrepareTransfer
 from vuka.switch.work import Inbound
 
@@ -600,6 +605,22 @@ NEVER_ANSWERED: Final = {
 """What the files document for every operation, and why it does not arise."""
 
 
+# --- the audit log ---------------------------------------------------------------------------------------------------
+
+for template in ("/auditlog", "/auditlog/checkpoints"):
+    _simple(OWN, "GET", template, 200, template)
+_simple(OWN, "GET", "/auditlog/{seq}", 200, "/auditlog/1")
+_simple(OWN, "POST", "/auditlog/checkpoints", 201, "/auditlog/checkpoints")
+
+CHANGES_NOTHING: Final = (*ONLY_ASKING, "/notifications/test", "/notifications/resend")
+"""What is asked by POST and changes nothing, or, of the last, nothing on a desk where nothing is parked by then."""
+UNCHANGED: Final = {
+    (LEDGER, "PUT", "/settlementModels/{name}"): "it is active already",
+    (OWN, "POST", "/auditlog/checkpoints"): "the checkpoint is an entry of its own",
+}
+"""Acts that may leave everything as it was, and why."""
+
+
 # --- the walk --------------------------------------------------------------------------------------------------------
 
 
@@ -638,9 +659,20 @@ async def test_a_success_has_a_documented_status() -> None:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
     """A hub that wants to know who operates it."""
-    config = load(
-        None, {"VUKA_OPERATORS_API_AUTHENTICATION": "required"}, data_dir=str(tmp_path_factory.mktemp("desk"))
-    )
+    async with _open(tmp_path_factory.mktemp("desk")) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def audited(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
+    """Another, on which every operation succeeds once more: some do so once only."""
+    async with _open(tmp_path_factory.mktemp("audited")) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def _open(directory: Path) -> AsyncIterator[Desk]:
+    config = load(None, {"VUKA_OPERATORS_API_AUTHENTICATION": "required"}, data_dir=str(directory))
     found(config, "Desk", ["USD", "KES"])
     token = make_admin_token(config, by="test").read_text().strip()
     database = Database.open(config.database_path)
@@ -667,6 +699,79 @@ async def test_an_operation_succeeds(desk: Desk, api: str, method: str, template
     assert answer.status_code == STATUS[api, method, template], answer.text
 
 
+CHANGING: Final = [
+    pytest.param(*operation, id=" ".join(operation))
+    for operation in SUCCESSES
+    if operation[1] != "GET" and operation[2] not in CHANGES_NOTHING
+]
+
+
+@pytest.mark.parametrize(("api", "method", "template"), CHANGING)
+async def test_what_an_operation_changes_is_in_the_audit_log(
+    audited: Desk, api: str, method: str, template: str
+) -> None:
+    operator = f"op{uuid.uuid4().hex[:8]}"
+    made = await audited.ask("POST", "/credentials", {"operator": operator, "roles": ["admin"]})
+    secret = made.json()["secret"]
+    own = Desk(audited.hub, audited.client, secret, audited.reader)
+    answer = await SUCCESSES[api, method, template](own)
+    assert answer.is_success, answer.text
+    found = (await audited.ask("GET", f"/auditlog?who={operator}&limit=1000")).json()["entries"]
+    acts = [each["content"] for each in found]
+    assert acts, "nothing says what was done"
+    for act in acts:
+        assert act["who"] == {"kind": "operator", "name": operator, "credential": made.json()["credentialId"]}
+    last = acts[0]
+    assert not last["outcome"].startswith(("refused", "failed"))
+    if (api, method, template) not in UNCHANGED:
+        assert last["changes"], f"what {last['what']} has changed is not kept"
+        for change in last["changes"]:
+            assert change["before"] != change["after"]
+    told = json.dumps(found)
+    assert secret not in told
+    assert hashlib.sha256(secret.encode()).hexdigest() not in told
+
+
+async def test_an_operation_that_is_refused_is_in_the_audit_log_and_changes_nothing(desk: Desk) -> None:
+    name = await desk.participant()
+    limit = {"type": "NET_DEBIT_CAP", "value": 2000, "alarmPercentage": 10}
+    refusal = await desk.ask("PUT", f"/participants/{name}/limits", {"currency": "KES", "limit": limit})
+    assert refusal.status_code == 400
+    (last,) = (await desk.ask("GET", "/auditlog?what=AdjustLimit&limit=1")).json()["entries"]
+    assert last["content"]["asked"]["name"] == name
+    assert last["content"]["outcome"].startswith("refused: ")
+    assert (last["content"]["changes"], last["content"]["balances"]) == ([], [])
+
+
+async def test_a_limit_is_told_before_and_after(desk: Desk) -> None:
+    name = await desk.participant()
+    limit = {"type": "NET_DEBIT_CAP", "value": 2000, "alarmPercentage": 10}
+    await desk.ask("PUT", f"/participants/{name}/limits", {"currency": "USD", "limit": limit})
+    (last,) = (await desk.ask("GET", "/auditlog?what=AdjustLimit&limit=1")).json()["entries"]
+    limits = [each for each in last["content"]["changes"] if each["table"] == "participant_limit"]
+    assert [(each["before"], each["of"].get("value")) for each in limits if each["before"]] == [
+        ({"is_active": 1}, 10_000_000)
+    ]
+    assert [each["after"]["value"] for each in limits if each["before"] is None] == [20_000_000]
+
+
+async def test_funds_are_told_with_the_balances_before_and_after(desk: Desk) -> None:
+    name, path = await desk.funded()
+    await desk.ask("POST", path, movement("recordFundsIn", "50"))
+    (last,) = (await desk.ask("GET", "/auditlog?what=FundsIn&limit=1")).json()["entries"]
+    (liquidity,) = (each for each in last["content"]["balances"] if each["account"] == f"{name} USD SETTLEMENT")
+    posted = liquidity["before"]["credits_posted"], liquidity["after"]["credits_posted"]
+    assert posted == (1_000_000, 1_500_000)
+
+
+async def test_the_audit_log_of_all_this_is_whole(desk: Desk) -> None:
+    with desk.hub.database.read() as tx:
+        verdict = auditlog.verify(auditlog.entries(tx), keys=trusted_keys(desk.hub.config))
+        assert verdict.fault is None
+        assert verdict.checkpoints > 0
+        assert list(auditlog.compare(tx)) == []
+
+
 def refused(answer: httpx.Response) -> tuple[int, str]:
     information = json.loads(answer.content)["errorInformation"]
     assert 1 <= len(information["errorDescription"]) <= 128
@@ -676,7 +781,7 @@ def refused(answer: httpx.Response) -> tuple[int, str]:
 def path_of(api: str, template: str) -> str:
     """A path of that template, of things that are not there."""
     path = template.replace("{name}", "nobody").replace("{id}", "999999").replace("{ID}", "999999")
-    for name in ("{sid}", "{pid}", "{aid}", "{statement}", "{file}"):
+    for name in ("{sid}", "{pid}", "{aid}", "{statement}", "{file}", "{seq}"):
         path = path.replace(name, "999999")
     path = path.replace("{transferId}", "b51ec534-ee48-4575-b6a9-ead2955b8069").replace("{SubId}", "HOME")
     return UNDER[api] + path.replace("{Type}", "NOTYPE").replace("{currency}", "USD")

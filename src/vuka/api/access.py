@@ -22,10 +22,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vuka.api.hub import Hub
 from vuka.api.identity import BEARER, bearer_token, find, not_authenticated, secret_digest
 from vuka.config import Config
+from vuka.engine.auditlog import ACTING
 from vuka.errors import ErrorCode, FspiopError
 from vuka.fspiop.render import error_body
 from vuka.switch.access import CredentialKind, Role, allows, living_admins
 from vuka.switch.directory import Directory
+from vuka.switch.work import Actor, ActorKind
 
 log: Final = structlog.get_logger("vuka.access")
 
@@ -114,6 +116,10 @@ NEEDED_ROLES: Final[Mapping[str, Mapping[str, Role | None]]] = {
     "/notifications/{id:int}": _READ,
     "/notifications/{id:int}/resend": {"POST": Role.OPERATE},
     "/alarms": _READ,
+    # What was done, by whom.
+    "/auditlog": _READ,
+    "/auditlog/{seq:int}": _READ,
+    "/auditlog/checkpoints": {"GET": Role.READ, "POST": Role.OPERATE},
     # Who may do what.
     "/credentials": {"GET": Role.READ, "POST": Role.ADMIN},
     "/credentials/{id}": {"DELETE": Role.ADMIN},
@@ -126,6 +132,8 @@ class Operator(msgspec.Struct, frozen=True):
 
     name: str
     roles: frozenset[str]
+    credential_id: int | None = None
+    """What it has shown; None where nobody asks."""
 
 
 ANYBODY: Final = Operator("operator", frozenset((Role.ADMIN.value,)))
@@ -197,7 +205,7 @@ class OperatorAccess:
         credential = find(self._hub.directory, CredentialKind.TOKEN, secret_digest(token), self._hub.now_ms())
         if credential is None or credential.participant is not None:
             return None
-        return Operator(credential.name, credential.roles)
+        return Operator(credential.name, credential.roles, credential.credential_id)
 
     async def _recorded(self, operator: Operator, scope: Scope, receive: Receive, send: Send) -> None:
         """Says in the log who changed what, and with which end."""
@@ -213,7 +221,12 @@ class OperatorAccess:
                 )
             await send(message)
 
-        await self._app(scope, receive, noting)
+        # Whatever is submitted on the way is this operator's act.
+        acting = ACTING.set(Actor(ActorKind.OPERATOR, operator.name, operator.credential_id))
+        try:
+            await self._app(scope, receive, noting)
+        finally:
+            ACTING.reset(acting)
 
 
 def _refuse_other_sites(scope: Scope) -> None:

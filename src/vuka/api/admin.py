@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from vuka.api import (
+    auditlog,
     bank_files,
     credentials,
     fees,
@@ -76,6 +77,7 @@ def admin_app(hub: Hub) -> Starlette:
             *bank_files.routes(hub),
             *schedules.routes(hub),
             *notifications.routes(hub),
+            *auditlog.routes(hub),
         ],
         middleware=[Middleware(OperatorAccess, hub=hub)],
         exception_handlers={

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from vuka import plugins
+from vuka.api.audit_key import AuditKey, has_key, key_path
 from vuka.api.metrics import Metrics
 from vuka.api.oracle_client import OracleClient
 from vuka.api.siblings import Siblings
@@ -145,6 +146,11 @@ class Hub:
         self.metrics = Metrics(lambda name: self.directory.get(name) is not None)
         key_file = config.signatures.hub_key_file
         self._key = HubKey(Path(key_file)) if key_file else None
+        audit_key = AuditKey.load(key_path(config)) if has_key(config) else None
+        self.signs_audit_log = audit_key is not None
+        """Whether it has a key for it."""
+        if audit_key is None:
+            log.warning("the audit log is not signed: there is no key", key_file=str(key_path(config)))
         installed = plugins.installed()
         with database.read() as tx:
             check_choice(tx, config.ledger)
@@ -161,6 +167,7 @@ class Hub:
             channels=channels(config, installed),
             identity=identity,
             cluster=self._ledger.cluster,
+            sign=None if audit_key is None else audit_key.sign,
         )
         self.oracles = OracleClient(config.oracles, clock, self.metrics.oracle_asked)
         """The oracles outside the hub."""

@@ -34,6 +34,7 @@ _COMMANDS: Final = {
     "books": "books:app",
     "trace": "trace:trace",
     "audit": "audit:audit",
+    "auditlog": "auditlog:app",
     "config": "config:config",
     "bench": "bench:app",
 }

@@ -11,6 +11,7 @@ from vuka.api.hub import clock_ms
 from vuka.cli.options import DataDir, read_config
 from vuka.cli.output import AsJson, console, print_json, print_table
 from vuka.cli.reading import reading
+from vuka.switch import auditlog
 from vuka.switch.audit import Difference
 from vuka.switch.audit import audit as run_audit
 from vuka.switch.reconciliation import Reconciliation, reconcile
@@ -26,11 +27,15 @@ def audit(
 ) -> None:
     """Recompute every balance, position and headroom from transfers; exit 1 where anything differs.
 
+    Every end of a transfer must be in the audit log too, and the other way round.
+
     Example: [bold]vuka audit --data ./hub --against-ledger[/bold]
     """
     items: Reconciliation | None = None
     with reading(read_config(data)) as (tx, ledger):
         report = run_audit(tx, ledger, now_ms=clock_ms())
+        for mismatch in auditlog.compare(tx):
+            report.differs(mismatch.rule, mismatch.subject, mismatch.expected, mismatch.found)
         if against_ledger:
             items = reconcile(tx, ledger, now_ms=clock_ms())
     differences = [*report.differences, *(items.differences if items is not None else ())]

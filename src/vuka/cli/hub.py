@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import getpass
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
+from vuka.api.audit_key import make_key
 from vuka.api.hub import clock_ms
 from vuka.cli.client import TOKEN_FILE
 from vuka.cli.options import ConfigFile, DataDir, read_config
@@ -26,7 +28,8 @@ from vuka.store import CommitUnknownError, UnavailableError
 from vuka.store.migrate import HEAD, current_revision, migrate, open_place
 
 if TYPE_CHECKING:
-    from vuka.switch.work import Work
+    from vuka.switch.auditlog import Act
+    from vuka.switch.work import Actor, Work
 
 SQLITE_READABLE_BY_OWNER = 0o700
 READABLE_BY_OWNER = 0o600
@@ -56,6 +59,7 @@ def found(config: Config, name: str, currencies: list[str]) -> None:
         with writing(config) as work:
             write_choice(work.tx, config.ledger, work.ledger)
             scheme.found(work, name, currencies)
+        make_key(config)
     except BaseException:
         # Nothing was founded: a file would only be in the way. Tables without a hub in them wait for the next attempt.
         if isinstance(config.place, Path):
@@ -114,6 +118,25 @@ def writing(config: Config) -> Iterator[Work]:
         chosen.close()
 
 
+def whoever_is_here() -> Actor:
+    """Whoever calls this program on this machine, for the audit log."""
+    from vuka.switch.work import Actor, ActorKind
+
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):
+        # An account without a name, as in a container.
+        name = f"uid {os.getuid()}"
+    return Actor(ActorKind.COMMAND_LINE, name)
+
+
+def note_act(work: Work, act: Act) -> None:
+    """Writes an act beside a hub that does not run into the audit log, in the transaction in which it is done."""
+    from vuka.switch import auditlog
+
+    auditlog.append(work.tx, auditlog.head(work.tx), auditlog.Kind.ACT, act, work.now_ms)
+
+
 def make_admin_token(config: Config, *, by: str) -> Path:
     """Lets an operator in who may do everything; its token is in the file returned, readable by its owner alone.
 
@@ -122,6 +145,7 @@ def make_admin_token(config: Config, *, by: str) -> Path:
     from vuka.api.credentials import new_secret
     from vuka.api.identity import secret_digest
     from vuka.switch import access
+    from vuka.switch.witness import witnessed
 
     file = Path(config.data_dir) / TOKEN_FILE
     secret = new_secret()
@@ -133,9 +157,10 @@ def make_admin_token(config: Config, *, by: str) -> Path:
         by=by,
     )
     with writing(config) as work:
-        (outcome,) = access.issue(work, [command])
+        outcome, act = witnessed(work, access.issue, command, whoever_is_here())
         if outcome.error is not None:
             raise outcome.error
+        note_act(work, act)
         try:
             file.unlink(missing_ok=True)
             with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, READABLE_BY_OWNER), "w") as handle:
@@ -242,6 +267,7 @@ def upgrade(config: Config) -> None:
             f"There is no hub in {config.place_shown}. Make one with: vuka init --data {config.data_dir} -c USD"
         )
     migrate(config.place)
+    make_key(config)
 
 
 def run(config: Config) -> None:

@@ -18,6 +18,23 @@ from vuka.store.migrate import HEAD, current_revision, open_place
 @contextmanager
 def reading(config: Config) -> Iterator[tuple[Tx, Ledger]]:
     """A snapshot of the hub's records and its ledger. Ends the command where there is no hub to read."""
+    with records(config) as tx:
+        try:
+            check_choice(tx, config.ledger)
+            ledger = open_ledger(config.ledger)
+        except OperatorError as error:
+            fail(str(error))
+        try:
+            yield tx, ledger.open(tx, clock_ms() * 1_000_000)
+        except LedgerUnavailableError:
+            fail(f"The ledger at {config.ledger.addresses} does not answer (ledger.addresses). Is it running?")
+        finally:
+            ledger.close()
+
+
+@contextmanager
+def records(config: Config) -> Iterator[Tx]:
+    """A snapshot of the hub's records, whatever its ledger. Ends the command where there is no hub to read."""
     try:
         revision = current_revision(config.place)
     except OperatorError as error:
@@ -32,16 +49,6 @@ def reading(config: Config) -> Iterator[tuple[Tx, Ledger]]:
     database = open_place(config.place, read_only=True)
     try:
         with database.read() as tx:
-            try:
-                check_choice(tx, config.ledger)
-                ledger = open_ledger(config.ledger)
-            except OperatorError as error:
-                fail(str(error))
-            try:
-                yield tx, ledger.open(tx, clock_ms() * 1_000_000)
-            except LedgerUnavailableError:
-                fail(f"The ledger at {config.ledger.addresses} does not answer (ledger.addresses). Is it running?")
-            finally:
-                ledger.close()
+            yield tx
     finally:
         database.close()

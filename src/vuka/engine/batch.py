@@ -13,13 +13,16 @@ import msgspec
 import structlog
 
 from vuka.config import Scheme
+from vuka.engine.auditlog import AuditLog
 from vuka.engine.outbox import Entries, Mark, Outbox, Outgoing, Wire, Written, make_outgoing
 from vuka.errors import ErrorCode, FspiopError
 from vuka.ledger.model import Ledger, LedgerUnavailableError
 from vuka.store import Tx, WriteTx
+from vuka.switch.auditlog import Act
 from vuka.switch.directory import Directory
 from vuka.switch.headroom import restore
-from vuka.switch.work import Command, Ended, Handler, Inbound, Notice, Outcome, Work
+from vuka.switch.witness import failed, witnessed
+from vuka.switch.work import ActorKind, Command, Ended, Handler, Inbound, Notice, Outcome, Work
 
 log: Final = structlog.get_logger("vuka.engine")
 
@@ -55,6 +58,10 @@ class Batch(msgspec.Struct):
     directory: Directory
     ended: list[Ended]
     filed: Mapping[tuple[str, str], int]
+    acts: list[Act] = []
+    """What operators and timers have changed: for the audit log."""
+    checkpoints: bool = False
+    """Whether the audit log is signed with it."""
     written: Written | None = None
     """What it left in journal and outbox."""
 
@@ -70,6 +77,7 @@ class Rules(msgspec.Struct, frozen=True):
     journal: bool
     term: int = 0
     """In which the process moves what depends on balances (`vuka.ledger.terms`); 0 where the ledger is embedded."""
+    auditlog: AuditLog = msgspec.field(default_factory=AuditLog)
 
 
 def run_batch(
@@ -110,6 +118,7 @@ def run_batch(
     entries = Entries(
         received, [outgoing for each in routed for outgoing in each.sent], batch.outgoing, marks, batch.filed
     )
+    rules.auditlog.write(tx, acts=batch.acts, ended=batch.ended, checkpoints=batch.checkpoints, now_ms=now_ms)
     batch.written = outbox.write(tx, entries, block_id=next_id(), now_ms=now_ms, behind=behind)
     return batch
 
@@ -143,19 +152,45 @@ def _work(tx: WriteTx, rules: Rules, now_ms: int, next_id: Callable[[], int]) ->
 def _decide(tx: WriteTx, rules: Rules, commands: Sequence[Command], now_ms: int, next_id: Callable[[], int]) -> Batch:
     work = _work(tx, rules, now_ms, next_id)
     outcomes: list[Outcome | None] = [None] * len(commands)
+    acts: list[Act] = []
     kinds = {type(command) for command in commands}
     for case in rules.use_cases:
         if kinds.isdisjoint(case.commands):
             continue
         places = [place for place, command in enumerate(commands) if type(command) in case.commands]
-        decided = case.handler(work, [commands[place] for place in places])
-        for place, outcome in zip(places, decided, strict=True):
-            outcomes[place] = outcome
+        if all(commands[place].actor is None for place in places):
+            decided = case.handler(work, [commands[place] for place in places])
+            for place, outcome in zip(places, decided, strict=True):
+                outcomes[place] = outcome
+        else:
+            _decide_acts(work, case, commands, places, outcomes, acts)
     undecided = [type(command).__name__ for command, outcome in zip(commands, outcomes, strict=True) if outcome is None]
     if undecided:
         raise AssertionError(f"no use case decides {undecided[0]}")
     outgoing = [_outgoing(rules, work, notice, next_id()) for notice in work.notices]
-    return Batch(cast(list[Outcome], outcomes), outgoing, work.directory, work.ended, work.filed)
+    return Batch(
+        cast(list[Outcome], outcomes), outgoing, work.directory, work.ended, work.filed, acts, work.checkpoints
+    )
+
+
+def _decide_acts(
+    work: Work,
+    case: UseCase,
+    commands: Sequence[Command],
+    places: Sequence[int],
+    outcomes: list[Outcome | None],
+    acts: list[Act],
+) -> None:
+    """Decides acts of administration each by itself, so that what each has changed is known; others in between too."""
+    for place in places:
+        command = commands[place]
+        if command.actor is None:
+            (outcomes[place],) = case.handler(work, [command])
+        else:
+            outcomes[place], act = witnessed(work, case.handler, command, command.actor)
+            # A timer looks often, and finds nothing to do.
+            if act.changes or act.balances or command.actor.kind is not ActorKind.TIMER:
+                acts.append(act)
 
 
 def _outgoing(rules: Rules, work: Work, notice: Notice, message_id: int) -> Outgoing:
@@ -177,6 +212,8 @@ def _decide_one_by_one(
     outgoing: list[Outgoing] = []
     ended: list[Ended] = []
     filed: dict[tuple[str, str], int] = {}
+    acts: list[Act] = []
+    checkpoints = False
     for place, command in _in_order(rules, commands):
         try:
             with tx.savepoint():
@@ -189,13 +226,17 @@ def _decide_one_by_one(
             log.exception("a command failed", command=type(command).__name__)
             error = FspiopError(ErrorCode.INTERNAL_SERVER_ERROR, "the hub could not decide this message")
             outcomes[place] = Outcome(error=error)
+            if command.actor is not None:
+                acts.append(failed(command, command.actor))
             continue
         (outcomes[place],) = alone.outcomes
         outgoing += alone.outgoing
         ended += alone.ended
         filed.update(alone.filed)
+        acts += alone.acts
+        checkpoints = checkpoints or alone.checkpoints
     in_place = [outcomes[place] for place in range(len(commands))]
-    return Batch(in_place, outgoing, rules.load_directory(tx), ended, filed)
+    return Batch(in_place, outgoing, rules.load_directory(tx), ended, filed, acts, checkpoints)
 
 
 def _in_order(rules: Rules, commands: Sequence[Command]) -> list[tuple[int, Command]]:

@@ -25,6 +25,8 @@ import structlog
 from vuka.config import Config
 from vuka.engine import intents, notifications, outbox
 from vuka.engine.alarm_watch import AlarmWatch
+from vuka.engine.auditlog import ACTING, AuditLog, SignAuditLog
+from vuka.engine.auditlog import USE_CASES as AUDITLOG_USE_CASES
 from vuka.engine.batch import Batch, LedgerFactory, Routed, Rules, UseCase, run_batch, use_case
 from vuka.engine.courier import Courier, CourierSettings, Delivery, DeliveryOutcome, DeliveryReport
 from vuka.engine.keys import KeySource, key_floor, node_of
@@ -42,11 +44,11 @@ from vuka.ledger.terms import TERM_MAX, TermEndedError
 from vuka.ledger.tigerbeetle import Cluster
 from vuka.plugins import Channel
 from vuka.store import CommitUnknownError, Database, Tx, UnavailableError, WriteTx
-from vuka.switch import gross_settlement, journal, schedules, transfers, undelivered
+from vuka.switch import auditlog, gross_settlement, journal, schedules, transfers, undelivered
 from vuka.switch.alarms import AlarmRules
 from vuka.switch.directory import Directory, DirectoryCache
 from vuka.switch.journal import Sent
-from vuka.switch.work import Command, Inbound, Notice, Outcome, Work, in_declared_version
+from vuka.switch.work import TIMER, Command, Inbound, Notice, Outcome, Work, in_declared_version
 
 log: Final = structlog.get_logger("vuka.engine")
 
@@ -77,6 +79,7 @@ SCHEDULES_MS_MAX: Final = 1_000
 """How late a settlement window may close by its schedule, in milliseconds, however seldom the other timers look."""
 
 DAY_MS: Final = 86_400_000
+MINUTE_MS: Final = 60_000
 
 SILENT_WRITERS_MS: Final = 5_000
 """How often it is looked whether a process that says nothing keeps the others from writing."""
@@ -144,7 +147,9 @@ class Engine:
         channels: Sequence[Channel] = (),
         identity: Identity | None = None,
         cluster: Cluster | None = None,
+        sign: auditlog.Sign | None = None,
     ) -> None:
+        """``sign``: what the audit log is signed with."""
         self.config = config
         self.database = database
         self.statistics = Statistics()
@@ -154,7 +159,17 @@ class Engine:
         # What a batch has changed and not committed is not for those who read beside it.
         self._cache = DirectoryCache()
         self._read_cache = DirectoryCache()
-        self._rules = Rules(tuple(use_cases), config.scheme, wire, ledger, self._cache.load, config.journal.enabled)
+        self._auditlog = AuditLog(sign, is_alone=identity is None and not database.is_remote)
+        self._rules = Rules(
+            tuple(use_cases),
+            config.scheme,
+            wire,
+            ledger,
+            self._cache.load,
+            config.journal.enabled,
+            auditlog=self._auditlog,
+        )
+        self._looked_for_checkpoint_ms = 0
         self._queue: deque[_Submission] = deque()
         self._routed: list[Routed] = []
         self._marks: list[Mark] = []
@@ -308,6 +323,7 @@ class Engine:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self.courier.drain(self.config.engine.drain_seconds * 1000)
+        await self._sign_at_the_end()
         self._gives_up.set()
         self._wake.set()
         if self._tasks:
@@ -339,6 +355,9 @@ class Engine:
         Raises its `FspiopError` or `OperatorError`, and `FspiopError` 2005 (HTTP 503) before accepting it where the
         hub has more waiting than it can clear.
         """
+        actor = ACTING.get()
+        if actor is not None:
+            command = msgspec.structs.replace(command, actor=actor)
         outcome = await self._enqueue(command)
         if outcome.error is not None:
             raise outcome.error
@@ -966,6 +985,7 @@ class Engine:
                 await self._expire()
                 await self._settle_gross()
                 await self._purge()
+                await self._sign_audit_log()
                 if self.reaches_ledger:
                     await self._alarms.tick()
                 await self.notifier.tick()
@@ -1014,7 +1034,7 @@ class Engine:
         """Whether all is done: not where it could not be committed, of which the log knows."""
         if not self.read(_anything_scheduled(self._clock_ms(), replans_all=replans_all)):
             return True
-        outcome = await self._enqueue(schedules.RunSchedules(replans_all=replans_all), internal=True)
+        outcome = await self._enqueue(schedules.RunSchedules(replans_all=replans_all, actor=TIMER), internal=True)
         if not isinstance(outcome.value, tuple):
             return False
         for each in outcome.value:
@@ -1031,6 +1051,24 @@ class Engine:
             outcome = await self._enqueue(PurgeJournal(before=before), internal=True)
             if not outcome.value:
                 return
+
+    async def _sign_audit_log(self) -> None:
+        """At the start, and then as often as configured: of several processes whichever comes first."""
+        now_ms = self._clock_ms()
+        every_ms = self.config.auditlog.checkpoint_minutes * MINUTE_MS
+        if self._auditlog.sign is None or now_ms - self._looked_for_checkpoint_ms < every_ms:
+            return
+        is_first, self._looked_for_checkpoint_ms = not self._looked_for_checkpoint_ms, now_ms
+        if self.read(_anything_unsigned(now_ms if is_first else now_ms - every_ms // 2)):
+            await self._enqueue(SignAuditLog(), internal=True)
+
+    async def _sign_at_the_end(self) -> None:
+        """Before it stops. Where nothing can be written the next start signs."""
+        if self._auditlog.sign is None or not self.writes or not self._tasks or self._tasks[0].done():
+            return
+        with contextlib.suppress(Exception):
+            if self.read(_anything_unsigned(self._clock_ms())):
+                await self._enqueue(SignAuditLog(), internal=True)
 
 
 _DELIVERY_STATES: Final = {
@@ -1056,6 +1094,19 @@ def _anything_expired(now_ms: int) -> Callable[[Tx, Ledger, Directory], bool]:
 def _anything_scheduled(now_ms: int, *, replans_all: bool) -> Callable[[Tx, Ledger, Directory], bool]:
     def query(tx: Tx, _ledger: Ledger, _directory: Directory) -> bool:
         return schedules.anything_planned(tx) if replans_all else schedules.anything_to_do(tx, now_ms)
+
+    return query
+
+
+def _anything_unsigned(before_ms: int) -> Callable[[Tx, Ledger, Directory], bool]:
+    """Whether the audit log has entries behind its last checkpoint, and that one is older than that."""
+
+    def query(tx: Tx, _ledger: Ledger, _directory: Directory) -> bool:
+        signed = auditlog.last_checkpoint(tx)
+        if signed is None:
+            return auditlog.head(tx).seq > 0
+        seq, checkpoint = signed
+        return auditlog.head(tx).seq > seq and checkpoint.at_ms <= before_ms
 
     return query
 
@@ -1118,6 +1169,7 @@ _WITHOUT_LEDGER: Final = (
     notifications.NoteAttempts,
     notifications.ResendNotifications,
     notifications.PurgeNotifications,
+    SignAuditLog,
 )
 
 USE_CASES: Final = (
@@ -1125,5 +1177,6 @@ USE_CASES: Final = (
     use_case(_purge_journal, PurgeJournal),
     use_case(_check_disk, CheckDisk),
     *(use_case(handler, *commands) for handler, *commands in NODE_USE_CASES),
+    *(use_case(handler, *commands) for handler, *commands in AUDITLOG_USE_CASES),
 )
 """What the engine itself decides, about its own outbox and journal."""

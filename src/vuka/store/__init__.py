@@ -31,6 +31,9 @@ class Tx(Protocol):
     def query(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
         """The rows of a ``SELECT`` (or of a statement with ``RETURNING``)."""
 
+    def named(self, sql: str, parameters: Sequence[Value] = ()) -> list[dict[str, Value]]:
+        """The same, each row by the names of its columns: for what is to be shown, whatever the table has."""
+
     def query_in(self, sql: str, values: Sequence[Value], parameters: Sequence[Value] = ()) -> list[Row]:
         """The rows of a ``SELECT … WHERE x IN {values}``, for a list of any length, empty included.
 

@@ -20,7 +20,7 @@ from vuka.store.sqlite import read_only_uri
 if TYPE_CHECKING:
     from alembic.config import Config as AlembicConfig
 
-HEAD: Final = "0010"
+HEAD: Final = "0011"
 """The revision that this program reads and writes. A test keeps it equal to the newest file of migrations."""
 
 _SCRIPTS: Final = Path(__file__).parent / "migrations"

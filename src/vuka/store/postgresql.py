@@ -210,6 +210,11 @@ class PostgresTx:
     def query(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
         return self._cursor.execute(_translated(sql).text, _storable(parameters)).fetchall()
 
+    def named(self, sql: str, parameters: Sequence[Value] = ()) -> list[dict[str, Value]]:
+        rows = self.query(sql, parameters)
+        names = [column.name for column in self._cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
     def query_in(self, sql: str, values: Sequence[Value], parameters: Sequence[Value] = ()) -> list[Row]:
         if not values:
             return []

@@ -50,6 +50,11 @@ class SqliteTx:
     def query(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
         return self._cursor.execute(sql, parameters).fetchall()
 
+    def named(self, sql: str, parameters: Sequence[Value] = ()) -> list[dict[str, Value]]:
+        rows = self._cursor.execute(sql, parameters).fetchall()
+        names = [column[0] for column in self._cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
     def query_in(self, sql: str, values: Sequence[Value], parameters: Sequence[Value] = ()) -> list[Row]:
         if not values:
             return []

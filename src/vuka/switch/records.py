@@ -177,7 +177,21 @@ def update_records(work: Work, records: Sequence[Record]) -> None:
 
 def note_end(work: Work, record: Record) -> None:
     """Says that this batch has ended a transfer: once for each, when it takes its final state."""
-    work.ended.append(Ended(record.wire_id, record.kind, record.state.name, record.payer_fsp, record.created_ms))
+    work.ended.append(
+        Ended(
+            record.wire_id,
+            record.kind,
+            record.state.name,
+            record.payer_fsp,
+            record.created_ms,
+            record.transfer_id,
+            record.payee_fsp,
+            record.currency,
+            record.amount,
+            work.now_ms if record.completed_ms is None else record.completed_ms,
+            record.error_code,
+        )
+    )
 
 
 Change: TypeAlias = tuple[int, int, str, str | None, int]

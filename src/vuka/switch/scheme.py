@@ -13,7 +13,7 @@ from typing import Final
 from vuka.errors import OperatorError
 from vuka.ids import HUB
 from vuka.money import CURRENCIES
-from vuka.switch import account_types
+from vuka.switch import account_types, auditlog
 from vuka.switch.directory import HUB_MULTILATERAL_SETTLEMENT, HUB_ON_US, HUB_RECONCILIATION, POSITION, SETTLEMENT
 from vuka.switch.participants import insert_participant, open_accounts
 from vuka.switch.work import Work
@@ -44,6 +44,7 @@ def found(work: Work, name: str, currencies: Sequence[str]) -> None:
     work.tx.run(
         'INSERT INTO scheme ("only", version, name, created_ms) VALUES (1, 1, ?, ?)', (name.strip(), work.now_ms)
     )
+    auditlog.begin(work.tx, name.strip(), work.now_ms)
     work.tx.run(
         """INSERT INTO settlement_window (state, reason, created_ms, changed_ms)
            VALUES ('OPEN', 'The scheme was founded', ?, ?)""",

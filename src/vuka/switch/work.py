@@ -127,8 +127,34 @@ class Notice(msgspec.Struct, frozen=True):
         return "/".join(self.ids)
 
 
+class ActorKind(StrEnum):
+    """In what capacity somebody acts on the hub."""
+
+    OPERATOR = "operator"
+    """By the operators' API."""
+    TIMER = "timer"
+    """The hub itself, because it was time."""
+    COMMAND_LINE = "command line"
+    """Beside a hub that does not run; named is the account on its machine."""
+
+
+class Actor(msgspec.Struct, frozen=True):
+    """Who does something that changes how the hub works, for the audit log."""
+
+    kind: ActorKind
+    name: str
+    credential: int | None = None
+    """The number of the credential that was shown; None where nobody had to show one."""
+
+
+TIMER: Final = Actor(ActorKind.TIMER, "the hub's timer")
+
+
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """One thing asked of the hub, typed. Its fields are checked before it is made."""
+
+    actor: Actor | None = None
+    """Who asks, where it is an act of administration: the audit log keeps what it changed. None for participants."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -155,6 +181,12 @@ class Ended(msgspec.Struct, frozen=True):
     payer_fsp: FspId
     began_ms: int
     """When its prepare came, UTC milliseconds."""
+    transfer_id: bytes
+    payee_fsp: FspId
+    currency: str
+    amount: int
+    completed_ms: int
+    error_code: str | None
 
 
 class Work:
@@ -164,6 +196,7 @@ class Work:
         "_directory",
         "_load_directory",
         "_next_id",
+        "checkpoints",
         "ended",
         "filed",
         "ledger",
@@ -193,6 +226,8 @@ class Work:
         self.term = term
         self.notices: list[Notice] = []
         self.ended: list[Ended] = []
+        self.checkpoints = False
+        """Whether the audit log is to be signed at the end of the batch."""
         self.filed: dict[tuple[str, str], int] = {}
         """The records that the batch is about: their keys by resource and id. The journal files messages under them."""
         self._next_id = next_id

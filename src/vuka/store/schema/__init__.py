@@ -3,6 +3,7 @@
 from sqlalchemy import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+import vuka.store.schema.auditlog
 import vuka.store.schema.intents
 import vuka.store.schema.journal
 import vuka.store.schema.ledger

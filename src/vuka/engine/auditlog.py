@@ -1,0 +1,74 @@
+"""How the engine keeps the audit log: one place in which each batch's entries are chained, and who acts in a request.
+
+The rules of the chain are in `vuka.switch.auditlog`. Here is where the chain ends now: a process that writes alone
+knows it, one of several reads it in each batch's transaction, under the lock that every batch takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import Final
+
+import structlog
+
+from vuka.store import Tx
+from vuka.switch import auditlog
+from vuka.switch.auditlog import Act, Head, Kind, Sign
+from vuka.switch.work import Actor, Command, Ended, Outcome, Work
+
+log: Final = structlog.get_logger("vuka.auditlog")
+
+ACTING: Final[ContextVar[Actor | None]] = ContextVar("vuka_acting", default=None)
+"""Who makes the request that is being answered, where an operator does: their commands carry it."""
+
+
+class AuditLog:
+    """Appends what a batch has done to the chain."""
+
+    __slots__ = ("_head", "is_alone", "sign")
+
+    def __init__(self, sign: Sign | None = None, *, is_alone: bool = False) -> None:
+        """``sign``: makes checkpoints. ``is_alone``: nobody else writes, so where the chain ends need not be read."""
+        self.sign = sign
+        self.is_alone = is_alone
+        self._head: Head | None = None
+
+    def write(self, tx: Tx, *, acts: Sequence[Act], ended: Sequence[Ended], checkpoints: bool, now_ms: int) -> None:
+        """Adds an entry for each act, one for all that has ended, and a checkpoint where it is asked for."""
+        if not (acts or ended or checkpoints):
+            return
+        before = self._head
+        last = before if self.is_alone and before is not None else auditlog.head(tx)
+        if not last.seq:
+            log.critical("the audit log was empty: what came before is missing from it")
+        for act in acts:
+            last = auditlog.append(tx, last, Kind.ACT, act, now_ms)
+        if ended:
+            last = auditlog.append_ends(tx, last, ended, now_ms)
+        if checkpoints and self.sign is not None:
+            last, checkpoint = auditlog.sign(tx, last, self.sign, now_ms)
+            # Whoever keeps the hub's log elsewhere keeps this, too.
+            log.info(
+                "the audit log is signed", seq=checkpoint.seq, hash=checkpoint.hash, signature=checkpoint.signature
+            )
+        if self.is_alone:
+            self._head = last
+            tx.on_rollback(lambda: self._go_back(before))
+
+    def _go_back(self, before: Head | None) -> None:
+        self._head = before
+
+
+class SignAuditLog(Command, frozen=True, kw_only=True):
+    """The audit log is to be signed now, at the end of this batch."""
+
+
+def sign_audit_log(work: Work, commands: Sequence[SignAuditLog]) -> list[Outcome]:
+    """Has the batch end with a checkpoint."""
+    work.checkpoints = True
+    return [Outcome(note="the audit log is signed") for _ in commands]
+
+
+USE_CASES: Final = ((sign_audit_log, SignAuditLog),)
+"""Each function with the commands that it decides."""

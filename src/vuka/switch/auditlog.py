@@ -1,0 +1,728 @@
+"""The audit log: who changed what about the hub, and how every transfer ended, so that nobody can alter it unseen.
+
+The log is a chain of entries, each written in the commit of what it tells of: one for each act of administration (who,
+what, before and after), one for each batch that ended transfers. An entry's hash is the SHA-256 of the hash before it
+and of all that it says; what is edited, removed, inserted or put elsewhere no longer fits what comes after. Now and
+then a *checkpoint* signs the last hash (Ed25519): whoever can write the tables can make a new chain, but not sign it;
+and a checkpoint that is kept elsewhere shows that a log was cut off behind it.
+
+This module says what entries are, reads them and checks them. It needs the entries and public keys, and no hub.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from vuka.ids import IdError, format_uuid, parse_id
+from vuka.store import Row, Tx
+from vuka.switch.records import FINAL_STATES
+from vuka.switch.work import Actor, Ended
+
+PAGE: Final = 500
+"""Entries read by one statement."""
+
+SCANNED_MAX: Final = 20_000
+"""Entries that one search goes through at most: then it says where to go on."""
+
+NO_HASH: Final = bytes(32)
+"""What comes before the first entry."""
+
+_SIGNED: Final = b"vuka audit log checkpoint 1\n"
+"""What every signature covers first: it is never taken for one of something else."""
+
+Scalar: TypeAlias = int | str | bool | None
+Fields: TypeAlias = Mapping[str, object]
+
+
+class Kind(StrEnum):
+    """What an entry tells of."""
+
+    GENESIS = "GENESIS"
+    ENDS = "ENDS"
+    ACT = "ACT"
+    CHECKPOINT = "CHECKPOINT"
+    PRUNED = "PRUNED"
+
+
+class Genesis(msgspec.Struct, frozen=True):
+    """The first entry: from when the log counts, and what was final before it."""
+
+    scheme: str
+    from_ms: int
+    transfers: int
+    """How many transfers had ended before, which no entry tells of."""
+    digest: str
+    """Of their ends (`digest_of`)."""
+
+
+class End(msgspec.Struct, frozen=True, array_like=True):
+    """How one transfer ended. The amount is in minor units at asset scale 4."""
+
+    transfer_id: bytes
+    state: str
+    completed_ms: int
+    amount: int
+    currency: str
+    payer_fsp: str
+    payee_fsp: str
+    kind: str
+    error_code: str | None
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One row of a table, before and after an act: of the latter only what differs."""
+
+    table: str
+    of: Fields
+    """What did not change: by it the row is known."""
+    before: Fields | None
+    """None where there was no such row."""
+    after: Fields | None
+    """None where there is none any more."""
+
+
+class Balance(msgspec.Struct, frozen=True):
+    """A ledger account before and after an act, in minor units at asset scale 4."""
+
+    account: str
+    before: Mapping[str, int] | None
+    after: Mapping[str, int]
+
+
+class Act(msgspec.Struct, frozen=True):
+    """What somebody did, or tried to."""
+
+    who: Actor
+    what: str
+    """The command's name."""
+    outcome: str
+    """What came of it, in words; begins with ``refused:`` or ``failed:`` where nothing was changed."""
+    asked: Fields
+    changes: Sequence[Change] = ()
+    balances: Sequence[Balance] = ()
+    left_out: int = 0
+    """Further changes of rows, too many to be kept each."""
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """A signature of the log up to an entry."""
+
+    log: str
+    """Which log: the hash of its first entry."""
+    seq: int
+    hash: str
+    at_ms: int
+    key: str
+    """The public key, 32 bytes in hexadecimal: whoever checks compares it with the one that they were given."""
+    signature: str
+
+    def signed(self) -> bytes:
+        """The bytes that are signed."""
+        return _SIGNED + f"{self.log}\n{self.seq}\n{self.hash}\n{self.at_ms}\n".encode()
+
+    def is_genuine(self) -> bool:
+        """Whether it is signed with the key that it names."""
+        try:
+            key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.key))
+            key.verify(bytes.fromhex(self.signature), self.signed())
+        except (ValueError, InvalidSignature):
+            return False
+        return True
+
+
+class Pruned(msgspec.Struct, frozen=True):
+    """Says that the entries up to one were moved into an archive, and what of the transfers no entry tells any more."""
+
+    who: Actor
+    up_to: int
+    first: int
+    archive: str
+    """The archive's name."""
+    sha256: str
+    """Of the archive."""
+    transfers: int
+    digest: str
+
+
+Content: TypeAlias = Genesis | Sequence[End] | Act | Checkpoint | Pruned
+
+Sign: TypeAlias = Callable[[bytes], tuple[str, str]]
+"""Signs some bytes; the public key and the signature, in hexadecimal."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One entry as it is stored."""
+
+    seq: int
+    at_ms: int
+    kind: str
+    content: bytes
+    """MessagePack."""
+    hash: bytes
+
+    def expected_hash(self, before: bytes) -> bytes:
+        """Its hash, after an entry with the hash ``before``."""
+        return chained(before, self.seq, self.at_ms, self.kind, self.content)
+
+    def read(self) -> Content:
+        """What it tells. Raises `msgspec.ValidationError` or `msgspec.DecodeError` where it can't be read."""
+        decoder = _DECODERS.get(self.kind)
+        if decoder is None:
+            raise msgspec.ValidationError(f"there is no kind {self.kind!r}")
+        return decoder.decode(self.content)
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_DECODERS: Final[Mapping[str, msgspec.msgpack.Decoder[Content]]] = {
+    Kind.GENESIS: msgspec.msgpack.Decoder(Genesis),
+    Kind.ENDS: msgspec.msgpack.Decoder(list[End]),
+    Kind.ACT: msgspec.msgpack.Decoder(Act),
+    Kind.CHECKPOINT: msgspec.msgpack.Decoder(Checkpoint),
+    Kind.PRUNED: msgspec.msgpack.Decoder(Pruned),
+}
+
+
+def chained(before: bytes, seq: int, at_ms: int, kind: str, content: bytes) -> bytes:
+    """SHA-256 of the hash before and of an entry: number and time in 8 bytes each, kind, a zero byte, content."""
+    return hashlib.sha256(b"%b%b%b%b\0%b" % (before, _eight(seq), _eight(at_ms), kind.encode(), content)).digest()
+
+
+def _eight(number: int) -> bytes:
+    return number.to_bytes(8, "big", signed=True)
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+class Head(msgspec.Struct, frozen=True):
+    """Where the chain ends."""
+
+    seq: int
+    hash: bytes
+
+
+_INSERT: Final = "INSERT INTO audit_entry (seq, at_ms, kind, content, hash) VALUES (?, ?, ?, ?, ?)"
+
+
+def head(tx: Tx) -> Head:
+    """The last entry; of an empty log number 0."""
+    rows = tx.query("SELECT seq, hash FROM audit_entry ORDER BY seq DESC LIMIT 1")
+    return Head(rows[0][0], rows[0][1]) if rows else Head(0, NO_HASH)
+
+
+def append(tx: Tx, last: Head, kind: Kind, content: Content, now_ms: int) -> Head:
+    """Adds an entry behind ``last``; where the chain ends then."""
+    return _append(tx, last, kind, _encode(content), now_ms)
+
+
+def append_ends(tx: Tx, last: Head, ended: Sequence[Ended], now_ms: int) -> Head:
+    """Adds one entry for all transfers that a batch has ended."""
+    rows = [
+        (
+            each.transfer_id,
+            each.state,
+            each.completed_ms,
+            each.amount,
+            each.currency,
+            each.payer_fsp,
+            each.payee_fsp,
+            each.kind,
+            each.error_code,
+        )
+        for each in ended
+    ]
+    return _append(tx, last, Kind.ENDS, _encode(rows), now_ms)
+
+
+def _append(tx: Tx, last: Head, kind: Kind, content: bytes, now_ms: int) -> Head:
+    seq = last.seq + 1
+    digest = chained(last.hash, seq, now_ms, kind.value, content)
+    tx.run(_INSERT, (seq, now_ms, kind.value, content, digest))
+    return Head(seq, digest)
+
+
+def begin(tx: Tx, scheme: str, now_ms: int) -> Head:
+    """Begins the log of a hub: what has ended so far is in it as a digest."""
+    count, digest = digest_of(_final(tx))
+    return append(tx, Head(0, NO_HASH), Kind.GENESIS, Genesis(scheme, now_ms, count, digest), now_ms)
+
+
+def sign(tx: Tx, last: Head, sign_bytes: Sign, now_ms: int) -> tuple[Head, Checkpoint]:
+    """Adds a checkpoint of all entries so far."""
+    unsigned = Checkpoint(log_id(tx), last.seq, last.hash.hex(), now_ms, "", "")
+    key, signature = sign_bytes(unsigned.signed())
+    checkpoint = msgspec.structs.replace(unsigned, key=key, signature=signature)
+    return append(tx, last, Kind.CHECKPOINT, checkpoint, now_ms), checkpoint
+
+
+def log_id(tx: Tx) -> str:
+    """Which log it is: the hash of its first entry, which is in every checkpoint where that has been pruned."""
+    rows = tx.query("SELECT seq, at_ms, kind, content, hash FROM audit_entry ORDER BY seq LIMIT 1")
+    if not rows:
+        return ""
+    first = Entry(*rows[0])
+    if first.kind == Kind.CHECKPOINT:
+        content = first.read()
+        return content.log if isinstance(content, Checkpoint) else ""
+    return first.hash.hex()
+
+
+_FINAL_NAMES: Final = ", ".join(f"'{state.name}'" for state in sorted(FINAL_STATES))
+
+
+def _final(tx: Tx) -> Iterator[tuple[bytes, str]]:
+    """Every transfer that has ended, by its id, some at a time."""
+    after = b""
+    while True:
+        rows = tx.query(
+            f"""SELECT transfer_id, state FROM transfer
+                WHERE transfer_id > ? AND state IN ({_FINAL_NAMES}) ORDER BY transfer_id LIMIT 10000""",
+            (after,),
+        )
+        yield from ((transfer_id, state) for transfer_id, state in rows)
+        if len(rows) < 10_000:
+            return
+        after = rows[-1][0]
+
+
+def digest_of(ends: Iterable[tuple[bytes, str]]) -> tuple[int, str]:
+    """How many, and the SHA-256 of their ids and states in the order of their ids, each state ended by a zero byte."""
+    count, digest = 0, hashlib.sha256()
+    for transfer_id, state in ends:
+        count += 1
+        digest.update(b"%b%b\0" % (transfer_id, state.encode()))
+    return count, digest.hexdigest()
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+_COLUMNS: Final = "seq, at_ms, kind, content, hash"
+
+
+def entries(tx: Tx, *, after: int = 0) -> Iterator[Entry]:
+    """All entries behind one, the oldest first."""
+    while True:
+        rows = tx.query(f"SELECT {_COLUMNS} FROM audit_entry WHERE seq > ? ORDER BY seq LIMIT {PAGE}", (after,))
+        yield from (Entry(*row) for row in rows)
+        if len(rows) < PAGE:
+            return
+        after = rows[-1][0]
+
+
+def entry(tx: Tx, seq: int) -> Entry | None:
+    """One entry."""
+    rows = tx.query(f"SELECT {_COLUMNS} FROM audit_entry WHERE seq = ?", (seq,))
+    return Entry(*rows[0]) if rows else None
+
+
+def last_checkpoint(tx: Tx, *, up_to: int | None = None) -> tuple[int, Checkpoint] | None:
+    """The newest checkpoint, with its own entry's number; None where there is none (up to an entry)."""
+    rows = tx.query(
+        f"""SELECT {_COLUMNS} FROM audit_entry WHERE kind <> 'ENDS' AND kind = 'CHECKPOINT' AND seq <= ?
+            ORDER BY seq DESC LIMIT 1""",
+        ((1 << 63) - 1 if up_to is None else up_to,),
+    )
+    if not rows:
+        return None
+    content = Entry(*rows[0]).read()
+    return (rows[0][0], content) if isinstance(content, Checkpoint) else None
+
+
+def checkpoints(tx: Tx, *, limit: int) -> list[Checkpoint]:
+    """The newest checkpoints, the newest first."""
+    rows = tx.query(
+        f"""SELECT {_COLUMNS} FROM audit_entry WHERE kind <> 'ENDS' AND kind = 'CHECKPOINT'
+            ORDER BY seq DESC LIMIT ?""",
+        (limit,),
+    )
+    return [content for row in rows if isinstance(content := Entry(*row).read(), Checkpoint)]
+
+
+class Search(msgspec.Struct, frozen=True):
+    """Which entries are wanted. Times are UTC milliseconds, the first included, the second not."""
+
+    who: str = ""
+    """The actor's name or kind, in any case."""
+    what: str = ""
+    """A part of the command's name or of the entry's kind, in any case."""
+    since_ms: int = 0
+    until_ms: int = (1 << 63) - 1
+    transfer: str = ""
+    """The id of a transfer: how it ended, and the acts that name it."""
+
+    @property
+    def wants_acts_only(self) -> bool:
+        """Whether no entry about the ends of payments can be among them."""
+        return bool(self.who) or (bool(self.what) and self.what.upper() not in Kind.ENDS)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """Some of the entries found, the newest first."""
+
+    entries: list[Entry]
+    before: int | None
+    """Where the next search goes on; None where all has been looked at."""
+
+
+def find(tx: Tx, search: Search, *, before: int | None = None, limit: int = 100) -> Found:
+    """Entries, the newest first."""
+    if search.transfer:
+        return _find_transfer(tx, search, before=before, limit=limit)
+    condition = "AND kind <> 'ENDS'" if search.wants_acts_only else ""
+    found: list[Entry] = []
+    at, scanned = (1 << 63) - 1 if before is None else before, 0
+    while True:
+        rows = tx.query(
+            f"""SELECT {_COLUMNS} FROM audit_entry WHERE seq < ? {condition} AND at_ms >= ? AND at_ms < ?
+                ORDER BY seq DESC LIMIT {PAGE}""",
+            (at, search.since_ms, search.until_ms),
+        )
+        for row in rows:
+            at = row[0]
+            each = Entry(*row)
+            if _matches(each, search):
+                found.append(each)
+                if len(found) == limit:
+                    return Found(found, at)
+        scanned += len(rows)
+        if len(rows) < PAGE:
+            return Found(found, None)
+        if scanned >= SCANNED_MAX:
+            return Found(found, at)
+
+
+def _find_transfer(tx: Tx, search: Search, *, before: int | None, limit: int) -> Found:
+    """What is known of a transfer: its end is in an entry of the time at which its record says it ended."""
+    try:
+        transfer_id = parse_id(search.transfer)
+    except IdError:
+        return Found([], None)
+    rows = tx.query("SELECT created_ms, completed_ms FROM transfer WHERE transfer_id = ?", (transfer_id,))
+    if not rows:
+        return Found([], None)
+    ((created_ms, completed_ms),) = rows
+    until_ms = (1 << 63) - 1 if completed_ms is None else completed_ms + 1
+    found = [
+        Entry(*row)
+        for row in tx.query(
+            f"SELECT {_COLUMNS} FROM audit_entry WHERE at_ms = ? AND kind = 'ENDS'",
+            (-1 if completed_ms is None else completed_ms,),
+        )
+    ]
+    found = [each for each in found if any(end.transfer_id == transfer_id for end in ends_of(each))]
+    name = format_uuid(transfer_id)
+    found += [
+        each
+        for row in tx.query(
+            f"SELECT {_COLUMNS} FROM audit_entry WHERE kind <> 'ENDS' AND kind = 'ACT' AND at_ms >= ? AND at_ms < ?",
+            (created_ms, until_ms),
+        )
+        if isinstance(act := (each := Entry(*row)).read(), Act) and name in act.asked.values()
+    ]
+    plain = msgspec.structs.replace(search, transfer="")
+    chosen = sorted(
+        (
+            each
+            for each in found
+            if (before is None or each.seq < before)
+            and search.since_ms <= each.at_ms < search.until_ms
+            and _matches(each, plain)
+        ),
+        key=lambda each: -each.seq,
+    )
+    return Found(chosen[:limit], chosen[limit - 1].seq if len(chosen) > limit else None)
+
+
+def ends_of(each: Entry) -> Sequence[End]:
+    """The ends that an entry tells of; none where it tells of something else."""
+    content = each.read() if each.kind == Kind.ENDS else ()
+    return content if isinstance(content, list) else ()
+
+
+def _matches(each: Entry, search: Search) -> bool:
+    if not search.who and not search.what:
+        return True
+    content = each.read()
+    who = content.who if isinstance(content, (Act, Pruned)) else None
+    if search.who and (who is None or search.who.lower() not in (who.name.lower(), who.kind.value)):
+        return False
+    what = f"{each.kind} {content.what if isinstance(content, Act) else ''}"
+    return search.what.lower() in what.lower()
+
+
+# --- checking ---------------------------------------------------------------------------------------------------------
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """The first entry that is not as it was written, and why."""
+
+    seq: int
+    reason: str
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a check has found."""
+
+    fault: Fault | None
+    entries: int
+    first: int
+    last: int
+    log: str
+    checkpoints: int
+    """Signatures that were checked, within the log."""
+    signed_up_to: int
+    """The last entry that a checkpoint covers: what comes after it is chained, but not signed yet."""
+    keys: list[str]
+    """The public keys with which it is signed."""
+
+
+def verify(chain: Iterable[Entry], *, kept: Sequence[Checkpoint] = (), keys: Collection[str] | None = None) -> Verdict:
+    """Goes through a log from its first entry and stops at the first that is not as it was written.
+
+    ``kept`` are checkpoints kept elsewhere: the log must have what they have signed. ``keys`` are the public keys, in
+    hexadecimal, that may have signed it; None: any.
+    """
+    check = _Check(kept, keys)
+    for each in chain:
+        fault = check.fault_of(each)
+        if fault is not None:
+            return check.verdict(Fault(check.seq + 1 if each.seq > check.seq + 1 and check.seq else each.seq, fault))
+    return check.verdict(check.fault_at_the_end())
+
+
+class _Check:
+    """How far a check has come."""
+
+    def __init__(self, kept: Sequence[Checkpoint], keys: Collection[str] | None) -> None:
+        self._kept: dict[int, list[Checkpoint]] = {}
+        for each in kept:
+            self._kept.setdefault(each.seq, []).append(each)
+        self._trusted = keys
+        self.seq = 0
+        self._hash = NO_HASH
+        self._at_ms = 0
+        self._first = 0
+        self._entries = 0
+        self._log = ""
+        self._checkpoints = 0
+        self._signed_up_to = 0
+        self._keys: dict[str, None] = {}
+        self._pruned_up_to: int | None = None
+        self._faulty_kept = next((each for each in kept if self._signature_fault(each) is not None), None)
+
+    def fault_of(self, each: Entry) -> str | None:
+        """Why an entry is not what must follow; None where it is, and then it is the last."""
+        content: Content | None = None
+        if each.kind != Kind.ENDS or not self._entries:
+            try:
+                content = each.read()
+            except (msgspec.ValidationError, msgspec.DecodeError) as error:
+                return f"it can't be read: {error}"
+        if not self._entries:
+            fault = self._begin(each, content)
+            if fault is not None:
+                return fault
+        elif each.seq != self.seq + 1:
+            if each.seq > self.seq + 1:
+                return "it is missing" if each.seq == self.seq + 2 else f"it and those up to {each.seq - 1} are missing"
+            return f"it stands behind entry {self.seq}"
+        if each.expected_hash(self._hash) != each.hash:
+            return "it, or its place, is not the one that it was written with"
+        if isinstance(content, Checkpoint):
+            fault = self._checkpoint_fault(content)
+            if fault is not None:
+                return fault
+        if isinstance(content, Pruned):
+            self._pruned_up_to = content.up_to
+        self.seq, self._hash, self._at_ms = each.seq, each.hash, each.at_ms
+        self._entries += 1
+        return self._kept_fault(each)
+
+    def _begin(self, each: Entry, content: Content | None) -> str | None:
+        self._first = each.seq
+        if each.seq == 1 and isinstance(content, Genesis):
+            self._log = each.hash.hex()
+            return None
+        if isinstance(content, Checkpoint) and content.seq == each.seq - 1:
+            fault = self._signature_fault(content)
+            if fault is not None:
+                return fault
+            self._log, self.seq, self._hash = content.log, content.seq, bytes.fromhex(content.hash)
+            return None
+        return "the log does not begin with it: what came before is missing"
+
+    def _checkpoint_fault(self, content: Checkpoint) -> str | None:
+        if (content.seq, content.hash, content.log) != (self.seq, self._hash.hex(), self._log):
+            return "what it has signed is not what comes before it"
+        fault = self._signature_fault(content)
+        if fault is None:
+            self._checkpoints += 1
+            self._signed_up_to = content.seq
+            self._keys[content.key] = None
+        return fault
+
+    def _signature_fault(self, content: Checkpoint) -> str | None:
+        if not content.is_genuine():
+            return "its signature is not genuine"
+        if self._trusted is not None and content.key not in self._trusted:
+            return f"it is signed with the key {content.key[:16]}…, which is none of those that are trusted"
+        return None
+
+    def _kept_fault(self, each: Entry) -> str | None:
+        for kept in self._kept.get(each.seq, ()):
+            if kept.log == self._log and kept.hash != each.hash.hex():
+                return "it is not the one that a checkpoint kept elsewhere has signed"
+        return None
+
+    def fault_at_the_end(self) -> Fault | None:
+        """What is wrong although every entry follows from the one before."""
+        if self._faulty_kept is not None:
+            each = self._faulty_kept
+            return Fault(each.seq, f"the checkpoint kept elsewhere: {self._signature_fault(each)}")
+        for kept in (each for same in self._kept.values() for each in same):
+            if kept.log != self._log:
+                return Fault(kept.seq, "a checkpoint kept elsewhere is of another log, or this one was made anew")
+            if kept.seq > self.seq:
+                return Fault(self.seq + 1, f"the log ends before it, where a checkpoint has signed entry {kept.seq}")
+        if not self._entries:
+            return Fault(1, "there is none: the log is empty")
+        if self._first != 1 and self._pruned_up_to != self._first - 1:
+            return Fault(self._first - 1, "it is missing, and no entry says that it was pruned")
+        return None
+
+    def verdict(self, fault: Fault | None) -> Verdict:
+        """What has been found so far."""
+        return Verdict(
+            fault=fault,
+            entries=self._entries,
+            first=self._first,
+            last=self.seq,
+            log=self._log,
+            checkpoints=self._checkpoints,
+            signed_up_to=self._signed_up_to,
+            keys=list(self._keys),
+        )
+
+
+# --- an export ----------------------------------------------------------------------------------------------------
+
+
+class Exported(msgspec.Struct, frozen=True):
+    """A line of an export. Hash and content, which count, are as they are stored; `means` is for people."""
+
+    seq: int
+    at_ms: int
+    kind: str
+    hash: str
+    """In hexadecimal."""
+    content: bytes
+    """The stored MessagePack, as Base64 in JSON."""
+    means: object = None
+
+
+_json_decoder: Final = msgspec.json.Decoder(Exported)
+
+
+def export_line(each: Entry) -> bytes:
+    """An entry as one line of JSON."""
+    line = Exported(each.seq, each.at_ms, each.kind, each.hash.hex(), each.content, shown(each))
+    return msgspec.json.encode(line) + b"\n"
+
+
+def read_line(line: bytes) -> Entry:
+    """What `export_line` has written. Raises `ValueError` where it is none, or means another thing than it says."""
+    try:
+        read = _json_decoder.decode(line)
+        each = Entry(read.seq, read.at_ms, read.kind, read.content, bytes.fromhex(read.hash))
+        means = msgspec.json.decode(msgspec.json.encode(shown(each)))
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise ValueError(f"it is no line of an export: {error}") from None
+    if means != read.means:
+        raise ValueError(f"entry {read.seq} is not what stands beside it for people to read")
+    return each
+
+
+def shown(each: Entry) -> object:
+    """What an entry tells, as it is given to people and programs: ids as UUIDs, fields by their names."""
+    content = each.read()
+    if not isinstance(content, list):
+        return msgspec.to_builtins(content)
+    return [{**msgspec.structs.asdict(end), "transfer_id": format_uuid(end.transfer_id)} for end in content]
+
+
+# --- the log and the records --------------------------------------------------------------------------------------
+
+
+class Mismatch(msgspec.Struct, frozen=True):
+    """Where the log and the records of transfers say different things."""
+
+    rule: str
+    subject: str
+    expected: str
+    found: str
+
+
+def compare(tx: Tx) -> Iterator[Mismatch]:
+    """Each transfer that has ended is in the log with the same end, once, and the other way round.
+
+    What had ended when the log began, or was pruned, is there as a digest.
+    """
+    told: dict[bytes, str] = {}
+    outside: tuple[int, str] | None = None
+    for each in entries(tx):
+        if each.kind not in (Kind.ENDS, Kind.GENESIS, Kind.PRUNED):
+            continue
+        content = each.read()
+        if isinstance(content, (Genesis, Pruned)):
+            outside = (content.transfers, content.digest)
+        for end in ends_of(each):
+            if end.transfer_id in told:
+                name = format_uuid(end.transfer_id)
+                yield Mismatch("a transfer ends once in the audit log", name, told[end.transfer_id], end.state)
+            told[end.transfer_id] = end.state
+    untold: list[tuple[bytes, str]] = []
+    for transfer_id, state in _final(tx):
+        state_told = told.pop(transfer_id, None)
+        if state_told is None:
+            untold.append((transfer_id, state))
+        elif state_told != state:
+            yield Mismatch("a transfer ended as the audit log says", format_uuid(transfer_id), state_told, state)
+    for transfer_id, state in told.items():
+        yield Mismatch("what the audit log has ended has a record", format_uuid(transfer_id), state, "no end")
+    found = digest_of(untold)
+    if outside is not None and found != outside:
+        # Which of them is too much can't be known from a digest: where there were none, all are.
+        if outside[0] == 0:
+            for transfer_id, state in untold:
+                yield Mismatch("a transfer that has ended is in the audit log", format_uuid(transfer_id), state, "none")
+        else:
+            yield Mismatch("what ended before the audit log", "", _digest(outside), _digest(found))
+    if outside is None:
+        yield Mismatch("the audit log says from when it counts", "", "a first entry", "none")
+
+
+def _digest(of: tuple[int, str]) -> str:
+    return f"{of[0]} transfers, {of[1][:16]}…"
+
+
+def prune(tx: Tx, up_to: int, *, who: Actor, archive: str, sha256: str, now_ms: int) -> Head:
+    """Removes the entries up to one, behind which a checkpoint stands, and says so in the log.
+
+    Raises `ValueError` where no checkpoint comes next.
+    """
+    following = entry(tx, up_to + 1)
+    if following is None or following.kind != Kind.CHECKPOINT:
+        raise ValueError(f"entry {up_to} is not the last before a checkpoint")
+    rows: list[Row] = tx.query("SELECT seq FROM audit_entry ORDER BY seq LIMIT 1")
+    tx.run("DELETE FROM audit_entry WHERE seq <= ?", (up_to,))
+    told = {end.transfer_id for each in entries(tx) for end in ends_of(each)}
+    count, digest = digest_of((key, state) for key, state in _final(tx) if key not in told)
+    content = Pruned(who, up_to, rows[0][0], archive, sha256, count, digest)
+    return append(tx, head(tx), Kind.PRUNED, content, now_ms)

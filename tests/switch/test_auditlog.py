@@ -1,0 +1,241 @@
+"""The audit log: what is chained, who is named, and that nothing in it can be altered unseen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+from tests import stores
+from tests.switch.scheme_bench import START_MS
+
+from vuka.api.audit_key import AuditKey
+from vuka.ids import FspId
+from vuka.store import Database
+from vuka.store import sqlite as on_sqlite
+from vuka.switch import auditlog
+from vuka.switch.auditlog import Act, Checkpoint, Entry, Kind, Search
+from vuka.switch.work import Actor, ActorKind, Ended
+
+ALICE = Actor(ActorKind.OPERATOR, "alice", 7)
+KEY = AuditKey(Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\1"))
+OTHER = AuditKey(Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\2"))
+
+
+def ended(number: int, state: str = "COMMITTED") -> Ended:
+    key = number.to_bytes(16, "big")
+    payer, payee = FspId("payer"), FspId("payee")
+    return Ended(str(number), "PAYMENT", state, payer, START_MS, key, payee, "USD", 10_000 + number, START_MS, None)
+
+
+def act(what: str, who: Actor = ALICE) -> Act:
+    return Act(who, what, "accepted", {"name": "greenbank"})
+
+
+@pytest.fixture
+def database() -> Iterator[Database]:
+    fresh = stores.fresh()
+    yield fresh
+    fresh.close()
+
+
+def build(database: Database, *, batches: int = 6, sign_every: int = 3) -> list[Entry]:
+    """A log of acts, ends and checkpoints."""
+    with database.begin() as tx:
+        last = auditlog.begin(tx, "Bench", START_MS)
+        for number in range(batches):
+            at_ms = START_MS + number
+            last = auditlog.append(tx, last, Kind.ACT, act(f"Change{number}"), at_ms)
+            last = auditlog.append_ends(tx, last, [ended(2 * number), ended(2 * number + 1)], at_ms)
+            if number % sign_every == sign_every - 1:
+                last, _ = auditlog.sign(tx, last, KEY.sign, at_ms)
+    return stored(database)
+
+
+def stored(database: Database) -> list[Entry]:
+    with database.read() as tx:
+        return list(auditlog.entries(tx))
+
+
+def first_bad(chain: Sequence[Entry], kept: Sequence[Checkpoint] = (), keys: set[str] | None = None) -> int | None:
+    fault = auditlog.verify(chain, kept=kept, keys=keys).fault
+    return None if fault is None else fault.seq
+
+
+def kept_of(chain: Sequence[Entry]) -> list[Checkpoint]:
+    return [content for each in chain if isinstance(content := each.read(), Checkpoint)]
+
+
+def test_a_log_that_nobody_has_touched_is_whole(database: Database) -> None:
+    chain = build(database)
+    verdict = auditlog.verify(chain, kept=kept_of(chain), keys={KEY.public})
+    assert verdict.fault is None
+    assert (verdict.first, verdict.last, verdict.entries, verdict.checkpoints) == (1, 15, 15, 2)
+    assert verdict.keys == [KEY.public]
+
+
+Alteration = Callable[[list[Entry], int, int], list[Entry]]
+
+
+def _replace(chain: list[Entry], at: int, **fields: object) -> list[Entry]:
+    return [*chain[:at], msgspec.structs.replace(chain[at], **fields), *chain[at + 1 :]]
+
+
+def _flip(content: bytes, place: int) -> bytes:
+    place %= len(content)
+    return content[:place] + bytes((content[place] ^ 1,)) + content[place + 1 :]
+
+
+def _swap(chain: list[Entry], one: int, other: int) -> list[Entry]:
+    """Two rows change their places: each keeps the number of its place."""
+    changed = list(chain)
+    changed[one] = msgspec.structs.replace(chain[other], seq=chain[one].seq)
+    changed[other] = msgspec.structs.replace(chain[one], seq=chain[other].seq)
+    return changed
+
+
+def _insert_copy(chain: list[Entry], at: int, other: int) -> list[Entry]:
+    copied = msgspec.structs.replace(chain[other], seq=chain[at].seq)
+    moved = [msgspec.structs.replace(each, seq=each.seq + 1) for each in chain[at:]]
+    return [*chain[:at], copied, *moved]
+
+
+ALTERATIONS: dict[str, Alteration] = {
+    "its content is edited": lambda chain, at, n: _replace(chain, at, content=_flip(chain[at].content, n)),
+    "its time is edited": lambda chain, at, n: _replace(chain, at, at_ms=chain[at].at_ms + 1 + n),
+    "its kind is edited": lambda chain, at, n: _replace(chain, at, kind="ACT" if chain[at].kind != "ACT" else "ENDS"),
+    "its hash is edited": lambda chain, at, n: _replace(chain, at, hash=_flip(chain[at].hash, n)),
+    "it is removed": lambda chain, at, n: [*chain[:at], *chain[at + 1 :]],
+    "it is removed and the rest moves up": lambda chain, at, n: [
+        *chain[:at],
+        *(msgspec.structs.replace(each, seq=each.seq - 1) for each in chain[at + 1 :]),
+    ],
+    "it changes places": lambda chain, at, n: _swap(chain, at, (at + 1 + n % (len(chain) - 1)) % len(chain)),
+    "it is there twice": lambda chain, at, n: [*chain[:at], chain[at], *chain[at:]],
+    "a copy of another is inserted": lambda chain, at, n: _insert_copy(chain, at, n % len(chain)),
+}
+
+
+@pytest.fixture(scope="module")
+def chain() -> list[Entry]:
+    database = on_sqlite.Database.open(None)
+    database.create_all()
+    return build(database)
+
+
+@given(data=st.data(), name=st.sampled_from(sorted(ALTERATIONS)))
+def test_whatever_is_altered_is_found(chain: list[Entry], data: st.DataObject, name: str) -> None:
+    at, other = data.draw(st.integers(0, len(chain) - 1)), data.draw(st.integers(0, 1_000))
+    altered = ALTERATIONS[name](chain, at, other)
+    if altered == chain or altered == chain[: len(chain) - 1]:
+        # What comes behind the last checkpoint that was kept elsewhere may be cut off: there is no trace of it.
+        return
+    found = first_bad(altered, kept_of(chain), {KEY.public})
+    assert found is not None
+    if name in ("its content is edited", "its hash is edited", "its time is edited", "its kind is edited"):
+        assert found == at + 1, "the first bad entry is named"
+
+
+def test_a_removed_entry_is_named(chain: list[Entry]) -> None:
+    fault = auditlog.verify([*chain[:4], *chain[5:]]).fault
+    assert fault == auditlog.Fault(5, "it is missing")
+
+
+@given(data=st.data())
+def test_a_tail_that_was_cut_off_is_found_by_a_checkpoint_kept_elsewhere(
+    chain: list[Entry], data: st.DataObject
+) -> None:
+    kept = kept_of(chain)[-1]
+    length = data.draw(st.integers(0, kept.seq - 1))
+    assert first_bad(chain[:length], [kept], {KEY.public}) is not None
+
+
+def _forged(chain: Sequence[Entry], at: int, key: AuditKey | None) -> list[Entry]:
+    """What somebody makes who can write the tables: an entry is edited and all after it is chained anew."""
+    forged: list[Entry] = list(chain[:at])
+    before = chain[at - 1].hash if at else bytes(32)
+    for each in chain[at:]:
+        content = each.content
+        read = each.read()
+        if each.seq == at + 1 and isinstance(read, Act):
+            content = msgspec.msgpack.encode(msgspec.structs.replace(read, outcome="something else"))
+        if isinstance(read, Checkpoint) and key is not None:
+            unsigned = msgspec.structs.replace(read, hash=before.hex())
+            public, signature = key.sign(unsigned.signed())
+            content = msgspec.msgpack.encode(msgspec.structs.replace(unsigned, key=public, signature=signature))
+        forged.append(
+            msgspec.structs.replace(
+                each, content=content, hash=auditlog.chained(before, each.seq, each.at_ms, each.kind, content)
+            )
+        )
+        before = forged[-1].hash
+    return forged
+
+
+def test_a_chain_that_is_made_anew_is_not_signed(chain: list[Entry]) -> None:
+    forged = _forged(chain, 1, None)
+    assert first_bad(forged) == 8, "the first checkpoint has signed something else"
+
+
+def test_a_chain_that_is_signed_anew_with_another_key_is_not_believed(chain: list[Entry]) -> None:
+    forged = _forged(chain, 1, OTHER)
+    assert first_bad(forged) is None, "it is consistent in itself"
+    assert first_bad(forged, keys={KEY.public}) == 8
+    assert first_bad(forged, kept_of(chain)) is not None, "and not what was kept elsewhere"
+
+
+def test_a_checkpoint_that_is_kept_and_was_edited_is_named(chain: list[Entry]) -> None:
+    kept = msgspec.structs.replace(kept_of(chain)[0], hash=chain[0].hash.hex())
+    assert first_bad(chain, [kept]) == kept.seq
+
+
+def test_an_export_tells_what_it_is_and_is_checked_without_a_hub(chain: list[Entry]) -> None:
+    lines = [auditlog.export_line(each) for each in chain]
+    assert [auditlog.read_line(line) for line in lines] == chain
+    assert b'"what":"Change0"' in lines[1]
+    with pytest.raises(ValueError, match="not what stands beside it"):
+        auditlog.read_line(lines[1].replace(b'"what":"Change0"', b'"what":"Change9"'))
+
+
+def test_an_entry_is_found_by_who_what_and_when(database: Database) -> None:
+    build(database)
+    bob = Actor(ActorKind.OPERATOR, "bob")
+    with database.begin() as tx:
+        auditlog.append(tx, auditlog.head(tx), Kind.ACT, act("AdjustLimit", bob), START_MS + 100)
+    with database.read() as tx:
+        assert [each.seq for each in auditlog.find(tx, Search(who="Bob")).entries] == [16]
+        assert [each.seq for each in auditlog.find(tx, Search(what="limit")).entries] == [16]
+        assert [each.seq for each in auditlog.find(tx, Search(since_ms=START_MS + 5)).entries] == [16, 15, 14, 13]
+        assert [each.seq for each in auditlog.find(tx, Search(until_ms=START_MS + 1, what="change")).entries] == [2]
+        page = auditlog.find(tx, Search(), limit=10)
+        assert (len(page.entries), page.before) == (10, 7)
+        rest = auditlog.find(tx, Search(), limit=10, before=page.before)
+        assert ([each.seq for each in rest.entries], rest.before) == ([6, 5, 4, 3, 2, 1], None)
+
+
+def test_what_is_pruned_leaves_a_chain_that_begins_with_a_checkpoint(database: Database) -> None:
+    chain = build(database)
+    with database.begin() as tx:
+        auditlog.prune(tx, 7, who=ALICE, archive="a.jsonl", sha256="00", now_ms=START_MS + 50)
+    left = stored(database)
+    verdict = auditlog.verify(left, kept=kept_of(chain), keys={KEY.public})
+    assert (verdict.fault, verdict.first, verdict.last) == (None, 8, 16)
+    assert verdict.log == chain[0].hash.hex()
+    assert first_bad(left[:-1]) == 7, "without the entry that says so it is a removal"
+    with database.begin() as tx:
+        last, checkpoint = auditlog.sign(tx, auditlog.head(tx), KEY.sign, START_MS + 60)
+    assert (last.seq, checkpoint.log) == (17, chain[0].hash.hex())
+    assert first_bad(stored(database), [checkpoint], {KEY.public}) is None
+
+
+def test_only_up_to_a_checkpoint_can_be_pruned(database: Database) -> None:
+    build(database)
+    with database.begin() as tx, pytest.raises(ValueError, match="not the last before a checkpoint"):
+        auditlog.prune(tx, 6, who=ALICE, archive="a.jsonl", sha256="00", now_ms=START_MS)
+
+
+def test_an_empty_log_is_no_whole_log() -> None:
+    assert first_bad([]) == 1
