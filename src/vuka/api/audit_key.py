@@ -6,6 +6,7 @@ Beside it lies the public key, for whoever checks the log: it should be kept els
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,8 @@ KEY_FILE: Final = "auditlog.pem"
 PUBLIC_FILE: Final = "auditlog.pub.pem"
 
 _READABLE_BY_OWNER: Final = 0o600
+
+_PEM: Final = re.compile(r"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
 
 
 def key_path(config: Config) -> Path:
@@ -89,13 +92,18 @@ def make_key(config: Config) -> None:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _READABLE_BY_OWNER), "wb") as handle:
             handle.write(private)
         public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        public_path(config).write_bytes(public)
+        # Where the hub was restored, those of its earlier keys are there: what they have signed stays signed.
+        with public_path(config).open("ab") as handle:
+            handle.write(public)
     except OSError as error:
         raise OperatorError(f"The audit log's key can't be written to {path}: {error.strerror}.") from None
 
 
-def read_public_key(path: Path) -> str:
-    """The public key of a file (PEM, or 64 hexadecimal digits), in hexadecimal. Raises `OperatorError`."""
+def read_public_keys(path: Path) -> set[str]:
+    """The public keys of a file (PEM, one after another, or 64 hexadecimal digits), in hexadecimal.
+
+    Raises `OperatorError`.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -103,18 +111,20 @@ def read_public_key(path: Path) -> str:
     text = content.decode("ascii", "replace").strip()
     try:
         if len(text) == 64:
-            return Ed25519PublicKey.from_public_bytes(bytes.fromhex(text)).public_bytes_raw().hex()
-        key = load_pem_public_key(content)
+            return {Ed25519PublicKey.from_public_bytes(bytes.fromhex(text)).public_bytes_raw().hex()}
+        keys = [load_pem_public_key(each.encode()) for each in _PEM.findall(text)]
     except ValueError:
-        key = None
-    if not isinstance(key, Ed25519PublicKey):
+        keys = []
+    found = {key.public_bytes_raw().hex() for key in keys if isinstance(key, Ed25519PublicKey)}
+    if not found or len(found) != len(keys):
         raise OperatorError(f"{path} holds no Ed25519 public key (PEM, or 64 hexadecimal digits).")
-    return key.public_bytes_raw().hex()
+    return found
 
 
 def trusted_keys(config: Config) -> set[str] | None:
-    """The public key of this data directory; None where there is none to compare with."""
-    if has_key(config):
-        return {AuditKey.load(key_path(config)).public}
+    """The public keys of this data directory; None where there is none to compare with."""
     path = public_path(config)
-    return {read_public_key(path)} if path.exists() else None
+    keys = read_public_keys(path) if path.exists() else set()
+    if has_key(config):
+        keys.add(AuditKey.load(key_path(config)).public)
+    return keys or None

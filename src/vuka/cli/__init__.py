@@ -35,6 +35,8 @@ _COMMANDS: Final = {
     "trace": "trace:trace",
     "audit": "audit:audit",
     "auditlog": "auditlog:app",
+    "backup": "backup:backup",
+    "restore": "backup:restore",
     "config": "config:config",
     "bench": "bench:app",
 }

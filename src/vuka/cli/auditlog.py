@@ -14,9 +14,9 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from vuka.api.audit_key import read_public_key, trusted_keys
+from vuka.api.audit_key import read_public_keys, trusted_keys
 from vuka.cli.client import DEFAULT_URL, HubUrl, call
-from vuka.cli.hub import locked, whoever_is_here, writing
+from vuka.cli.hub import locked, recording, whoever_is_here
 from vuka.cli.options import DataDir, read_config
 from vuka.cli.output import AsJson, console, fail, print_json, print_table
 from vuka.cli.reading import records
@@ -136,7 +136,7 @@ def verify(
     checkpoints = [each for path in kept or [] for each in _read_checkpoints(path)]
     config = read_config(data)
     try:
-        keys: set[str] | None = {read_public_key(path) for path in public_key} if public_key else None
+        keys: set[str] | None = {key for path in public_key for key in read_public_keys(path)} if public_key else None
         if keys is None and file is None:
             keys = trusted_keys(config)
     except OperatorError as error:
@@ -205,22 +205,20 @@ def prune(
     """
     config = read_config(data)
     try:
-        with locked(config), writing(config) as work:
-            found = auditlog.last_checkpoint(work.tx, up_to=None if up_to is None else up_to + 1)
+        with locked(config), recording(config) as (tx, now_ms):
+            found = auditlog.last_checkpoint(tx, up_to=None if up_to is None else up_to + 1)
             if found is None:
                 fail("There is no checkpoint to prune up to. Have one signed with: vuka auditlog checkpoint")
             last = found[1].seq
-            verdict = auditlog.verify(auditlog.entries(work.tx), keys=trusted_keys(config))
+            verdict = auditlog.verify(auditlog.entries(tx), keys=trusted_keys(config))
             if verdict.fault is not None:
                 fail(f"Entry {verdict.fault.seq} is not as it was written: {verdict.fault.reason}. Nothing is removed.")
             if last < verdict.first:
                 fail("What comes before the last checkpoint is pruned already.")
             # The archive ends with the checkpoint that has signed it.
-            removed = (each for each in auditlog.entries(work.tx) if each.seq <= last + 1)
+            removed = (each for each in auditlog.entries(tx) if each.seq <= last + 1)
             count, digest = _write(archive, removed)
-            auditlog.prune(
-                work.tx, last, who=whoever_is_here(), archive=archive.name, sha256=digest, now_ms=work.now_ms
-            )
+            auditlog.prune(tx, last, who=whoever_is_here(), archive=archive.name, sha256=digest, now_ms=now_ms)
     except OperatorError as error:
         fail(str(error))
     console.print(

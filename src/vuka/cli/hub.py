@@ -28,6 +28,7 @@ from vuka.store import CommitUnknownError, UnavailableError
 from vuka.store.migrate import HEAD, current_revision, migrate, open_place
 
 if TYPE_CHECKING:
+    from vuka.store import Tx
     from vuka.switch.auditlog import Act
     from vuka.switch.work import Actor, Work
 
@@ -130,11 +131,24 @@ def whoever_is_here() -> Actor:
     return Actor(ActorKind.COMMAND_LINE, name)
 
 
-def note_act(work: Work, act: Act) -> None:
+def note_act(tx: Tx, act: Act, now_ms: int) -> None:
     """Writes an act beside a hub that does not run into the audit log, in the transaction in which it is done."""
     from vuka.switch import auditlog
 
-    auditlog.append(work.tx, auditlog.head(work.tx), auditlog.Kind.ACT, act, work.now_ms)
+    auditlog.append(tx, auditlog.head(tx), auditlog.Kind.ACT, act, now_ms)
+
+
+@contextmanager
+def recording(config: Config) -> Iterator[tuple[Tx, int]]:
+    """A transaction on the records of a hub that does not run, whatever its ledger, and the time of it."""
+    database = open_place(config.place)
+    try:
+        with database.begin() as tx:
+            yield tx, clock_ms()
+    except (UnavailableError, CommitUnknownError) as error:
+        raise OperatorError(f"{config.place_shown}: {error}.") from None
+    finally:
+        database.close()
 
 
 def make_admin_token(config: Config, *, by: str) -> Path:
@@ -160,7 +174,7 @@ def make_admin_token(config: Config, *, by: str) -> Path:
         outcome, act = witnessed(work, access.issue, command, whoever_is_here())
         if outcome.error is not None:
             raise outcome.error
-        note_act(work, act)
+        note_act(work.tx, act, work.now_ms)
         try:
             file.unlink(missing_ok=True)
             with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, READABLE_BY_OWNER), "w") as handle:

@@ -517,6 +517,25 @@ def parked_counts(tx: Tx) -> dict[str, int]:
     return {str(participant): int(count) for participant, count in rows}
 
 
+def hold(tx: Tx, *, now_ms: int) -> int:
+    """Parks all that is owed, of every node, and what people were to be told: how many messages to participants.
+
+    For a hub that was restored, while nothing serves it: what it owes may have been sent, or made void, long ago.
+    """
+    for node in journal.nodes(tx):
+        settle(tx, node, now_ms=now_ms)
+    tx.run(
+        """UPDATE notification_delivery SET state = 'PARKED', error = 'held: the hub was restored', updated_ms = ?
+           WHERE state <> 'DELIVERED' AND state = 'PENDING'""",
+        (now_ms,),
+    )
+    return tx.run(
+        """UPDATE delivery SET state = 'PARKED', error = 'held: the hub was restored', updated_ms = ?
+           WHERE state = 'PENDING'""",
+        (now_ms,),
+    )
+
+
 def unpark(tx: Tx, message_id: int, *, deadline_ms: int, now_ms: int) -> bool:
     """Makes a parked message owed again. False where there is no such parked message."""
     touched = tx.run(

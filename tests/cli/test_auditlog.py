@@ -1,0 +1,114 @@
+"""``vuka auditlog``: what was done is listed, shown, exported, and checked with and without the hub."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Played, refused, vuka
+
+
+@pytest.fixture
+def copied(played: Played, tmp_path: Path) -> Path:
+    """The data directory of a hub that has worked, to be spoiled."""
+    target = tmp_path / "copied"
+    assert vuka("backup", str(tmp_path / "b"), "--data", str(played.data)).exit_code == 0
+    assert vuka("restore", str(tmp_path / "b"), "--data", str(target)).exit_code == 0
+    shutil.copyfile(played.data / "auditlog.pem", target / "auditlog.pem")
+    return target
+
+
+def _run(data: Path, sql: str) -> None:
+    connection = sqlite3.connect(data / "vuka.db")
+    connection.execute(sql)
+    connection.commit()
+    connection.close()
+
+
+def test_what_operators_did_is_listed_with_who_did_it(played: Played) -> None:
+    found = json.loads(vuka("auditlog", "list", "--data", str(played.data), "--what", "limit", "--json").output)
+    assert found["entries"]
+    assert {each["content"]["who"]["kind"] for each in found["entries"]} == {"operator"}
+    assert "FundsIn" in vuka("auditlog", "list", "--data", str(played.data), "--who", "operator").output
+
+
+def test_how_a_transfer_ended_is_found_by_its_id(played: Played) -> None:
+    payment = next(iter(played.payments.values()))
+    arguments = ("--data", str(played.data), "--transfer", payment.transfer_id)
+    found = json.loads(vuka("auditlog", "list", *arguments, "--json").output)
+    (entry,) = found["entries"]
+    (end,) = (each for each in entry["content"] if each["transfer_id"] == payment.transfer_id)
+    assert end["state"] == "COMMITTED"
+    shown = vuka("auditlog", "show", str(entry["seq"]), "--data", str(played.data)).output
+    assert payment.transfer_id in shown
+
+
+def test_an_entry_that_is_not_there_is_refused(played: Played) -> None:
+    assert "has no entry 99999" in refused("auditlog", "show", "99999", "--data", str(played.data))
+    assert "is not a time" in refused("auditlog", "list", "--since", "noon", "--data", str(played.data))
+
+
+def test_a_running_hub_signs_and_is_checked_with_the_signature(played: Played, tmp_path: Path) -> None:
+    signed = played.ask("auditlog", "checkpoint")
+    assert signed.exit_code == 0
+    kept = tmp_path / "kept.json"
+    kept.write_text(signed.output + played.ask("auditlog", "checkpoint", "--last").output)
+    checked = vuka("auditlog", "verify", "--data", str(played.data), "--checkpoint", str(kept))
+    assert checked.exit_code == 0, checked.output
+    assert "2 kept elsewhere agree" in checked.output
+    assert "(trusted)" in checked.output
+
+
+def test_an_export_is_checked_with_the_public_key_alone(played: Played, tmp_path: Path) -> None:
+    played.ask("auditlog", "checkpoint")
+    export, public = tmp_path / "log.jsonl", played.data / "auditlog.pub.pem"
+    assert vuka("auditlog", "export", str(export), "--data", str(played.data)).exit_code == 0
+    checked = vuka("auditlog", "verify", "--file", str(export), "--public-key", str(public))
+    assert checked.exit_code == 0, checked.output
+    assert "is there already" in refused("auditlog", "export", str(export), "--data", str(played.data))
+    lines = export.read_text().splitlines(keepends=True)
+    for spoiled in (lines[:1] + lines[2:], [*lines[:2], lines[3], lines[2], *lines[4:]], [*lines[:3], "x\n"]):
+        other = tmp_path / "other.jsonl"
+        other.write_text("".join(spoiled))
+        bad = vuka("auditlog", "verify", "--file", str(other), "--public-key", str(public))
+        assert bad.exit_code == 1
+        assert "is the first bad one" in bad.output
+
+
+@pytest.mark.parametrize(
+    ("sql", "seq"),
+    [
+        ("UPDATE audit_entry SET content = x'90' WHERE seq = 3", 3),
+        ("DELETE FROM audit_entry WHERE seq = 4", 4),
+        ("UPDATE audit_entry SET at_ms = at_ms + 1 WHERE seq = 2", 2),
+    ],
+)
+def test_what_was_altered_is_named_and_the_command_fails(copied: Path, sql: str, seq: int) -> None:
+    assert vuka("auditlog", "verify", "--data", str(copied)).exit_code == 0
+    _run(copied, sql)
+    bad = vuka("auditlog", "verify", "--data", str(copied))
+    assert bad.exit_code == 1
+    assert f"Entry {seq} is the first bad one" in bad.output
+
+
+def test_the_audit_finds_an_end_that_differs_from_the_log(copied: Path) -> None:
+    assert vuka("audit", "--data", str(copied)).exit_code == 0
+    _run(copied, "UPDATE transfer SET state = 'ABORTED_ERROR' WHERE kind = 'FUNDS_IN'")
+    assert "as the audit log says" in vuka("audit", "--data", str(copied)).output
+
+
+def test_what_is_pruned_is_in_an_archive_and_both_are_checked(copied: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "archive.jsonl"
+    pruned = vuka("auditlog", "prune", str(archive), "--data", str(copied))
+    assert pruned.exit_code == 0, pruned.output
+    assert vuka("auditlog", "verify", "--data", str(copied)).exit_code == 0
+    public = copied / "auditlog.pub.pem"
+    assert vuka("auditlog", "verify", "--file", str(archive), "--public-key", str(public)).exit_code == 0
+    assert vuka("audit", "--data", str(copied)).exit_code == 0
+    again = refused("auditlog", "prune", str(tmp_path / "again.jsonl"), "--data", str(copied))
+    assert "pruned already" in again
+    _run(copied, "DELETE FROM audit_entry WHERE kind = 'PRUNED'")
+    assert vuka("auditlog", "verify", "--data", str(copied)).exit_code == 1
