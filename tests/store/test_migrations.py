@@ -13,7 +13,7 @@ from vuka.engine.keys import KeySource
 from vuka.errors import OperatorError
 from vuka.store.migrate import HEAD, current_revision, migrate
 from vuka.store.sqlite import Database
-from vuka.switch import journal
+from vuka.switch import auditlog, journal
 
 
 @pytest.fixture
@@ -166,4 +166,46 @@ def test_the_journal_of_an_older_program_is_kept_in_blocks_and_what_it_owed_is_o
         found = journal.find(tx, (), {"id-0", "id-70", "id-149"})
         states = [found.marks[each.message_id].state for each in found.sent]
         assert states == ["PENDING", "DELIVERED", "DELIVERED"]
+    database.close()
+
+
+def test_the_audit_log_of_an_older_hub_begins_with_what_was_final_before(path: Path) -> None:
+    from alembic import command
+
+    from vuka.store.migrate import _alembic
+
+    command.upgrade(_alembic(path), "0010")
+    connection = sqlite3.connect(path)
+    connection.execute("""INSERT INTO scheme ("only", version, name, created_ms) VALUES (1, 1, 'Older', 7)""")
+    columns = """transfer_seq, transfer_id, wire_id, kind, payer_fsp, payee_fsp, currency, amount, state, expires_ms,
+                 request_hash, payer_version, payee_version, created_ms"""
+    ends = {bytes([number]) * 16: state for number, state in ((3, "COMMITTED"), (1, "ABORTED_ERROR"), (2, "RESERVED"))}
+    connection.executemany(
+        f"INSERT INTO transfer ({columns}) VALUES (?, ?, ?, 'PAYMENT', 'a', 'b', 'USD', 1, ?, 0, x'', '1.1', '1.1', 0)",
+        [(number, key, key.hex(), state) for number, (key, state) in enumerate(ends.items())],
+    )
+    connection.commit()
+    connection.close()
+    assert migrate(path) == "0010"
+    database = Database.open(path)
+    with database.read() as tx:
+        (first,) = auditlog.entries(tx)
+        assert auditlog.verify([first]).fault is None
+        content = first.read()
+        assert isinstance(content, auditlog.Genesis)
+        final = sorted((key, state) for key, state in ends.items() if state != "RESERVED")
+        assert (content.scheme, content.transfers, content.digest) == ("Older", *auditlog.digest_of(final))
+        assert list(auditlog.compare(tx)) == []
+    with database.begin() as tx:
+        tx.run("UPDATE transfer SET state = 'COMMITTED' WHERE state = 'ABORTED_ERROR'")
+    with database.read() as tx:
+        assert [each.rule for each in auditlog.compare(tx)] == ["what ended before the audit log"]
+    database.close()
+
+
+def test_a_database_without_a_hub_has_no_audit_log_yet(path: Path) -> None:
+    migrate(path)
+    database = Database.open(path)
+    with database.read() as tx:
+        assert list(auditlog.entries(tx)) == []
     database.close()

@@ -1,0 +1,203 @@
+"""What a batch leaves in the audit log: one entry for all that has ended, one for each act, or nothing at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.engine.batches import Batches, Poison
+from tests.switch import wire
+from tests.switch.wire import PAYEE, PAYER
+
+from vuka.api.audit_key import AuditKey
+from vuka.engine.auditlog import AuditLog, SignAuditLog
+from vuka.engine.batch import Rules
+from vuka.ids import FspId
+from vuka.switch import auditlog
+from vuka.switch.access import CredentialKind, IssueCredential
+from vuka.switch.auditlog import Act, Entry, Kind
+from vuka.switch.participants import AdjustLimit, Endpoint, SetEndpoints, SetParticipantActive
+from vuka.switch.schedules import RunSchedules
+from vuka.switch.work import TIMER, Actor, ActorKind
+
+ALICE = Actor(ActorKind.OPERATOR, "alice", 7)
+KEY = AuditKey(Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\1"))
+
+
+class Logged(Batches):
+    """Batches of a process that keeps the audit log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log = AuditLog(KEY.sign, is_alone=True)
+        self.before = len(self.entries())
+
+    @property
+    def rules(self) -> Rules:
+        return msgspec.structs.replace(super().rules, auditlog=self.log)
+
+    def entries(self) -> list[Entry]:
+        with self.bench.database.read() as tx:
+            return list(auditlog.entries(tx))
+
+    def new(self) -> list[Entry]:
+        """What was added since the last look."""
+        found = self.entries()[self.before :]
+        self.before += len(found)
+        return found
+
+    def acts(self) -> list[Act]:
+        contents = [each.read() for each in self.new()]
+        return [content for content in contents if isinstance(content, Act)]
+
+    def is_whole(self) -> bool:
+        return auditlog.verify(self.entries(), keys={KEY.public}).fault is None
+
+
+@pytest.fixture
+def batches() -> Iterator[Logged]:
+    logged = Logged()
+    yield logged
+    assert logged.is_whole()
+
+
+def _active(name: str, *, is_active: bool, who: Actor | None = ALICE) -> SetParticipantActive:
+    return SetParticipantActive(name=FspId(name), is_active=is_active, actor=who)
+
+
+def test_a_batch_leaves_one_entry_for_all_that_it_has_ended(batches: Logged) -> None:
+    prepared = [wire.prepare(batches.bench, f"{number}.25 USD") for number in range(1, 4)]
+    batches.run(*prepared)
+    assert batches.new() == [], "what is reserved has not ended"
+    batches.run(*(wire.fulfil(batches.bench, each) for each in prepared[:2]), wire.abort(batches.bench, prepared[2]))
+    (entry,) = batches.new()
+    ends = {end.transfer_id: end for end in auditlog.ends_of(entry)}
+    assert [ends[each.transfer_id].state for each in prepared] == ["COMMITTED", "COMMITTED", "ABORTED_ERROR"]
+    assert [ends[each.transfer_id].amount for each in prepared] == [12_500, 22_500, 32_500]
+    assert ends[prepared[2].transfer_id].error_code == "5104"
+    end = ends[prepared[0].transfer_id]
+    assert (end.payer_fsp, end.payee_fsp, end.currency, end.kind) == (PAYER, PAYEE, "USD", "PAYMENT")
+    assert end.completed_ms == entry.at_ms == batches.bench.now_ms
+
+
+def test_a_transfer_that_ends_before_anything_is_reserved_is_told_too(batches: Logged) -> None:
+    batches.run(wire.prepare(batches.bench, "1000.01 USD"))
+    ((end,),) = map(auditlog.ends_of, batches.new())
+    assert (end.state, end.error_code) == ("ABORTED_REJECTED", "4001")
+
+
+def test_each_act_of_a_batch_has_its_own_changes(batches: Logged) -> None:
+    batches.run(_active(PAYER, is_active=False), _active(PAYEE, is_active=False))
+    acts = batches.acts()
+    assert [act.who for act in acts] == [ALICE, ALICE]
+    assert [(each.before, each.after) for act in acts for each in act.changes] == [
+        ({"is_active": 1}, {"is_active": 0}),
+        ({"is_active": 1}, {"is_active": 0}),
+    ]
+    assert [act.changes[0].of["name"] for act in acts] == [PAYER, PAYEE]
+
+
+def test_a_change_and_a_refusal_are_told_apart(batches: Logged) -> None:
+    batches.run(_active("nobody", is_active=False), _active(PAYER, is_active=True))
+    refused, unchanged = batches.acts()
+    assert refused.outcome.startswith("refused: ")
+    assert (refused.changes, refused.asked) == ([], {"name": "nobody", "is_active": False})
+    assert not unchanged.outcome.startswith("refused")
+    assert unchanged.changes == []
+
+
+def test_what_participants_and_timers_do_is_no_act(batches: Logged) -> None:
+    batches.run(_active(PAYER, is_active=False, who=None), RunSchedules(replans_all=True, actor=TIMER))
+    assert batches.new() == []
+
+
+def test_a_row_that_is_replaced_is_told_as_it_was_and_as_it_is(batches: Logged) -> None:
+    def endpoint(value: str) -> SetEndpoints:
+        endpoints = (Endpoint("FSPIOP_CALLBACK_URL_QUOTES", value),)
+        return SetEndpoints(name=FspId(PAYER), endpoints=endpoints, actor=ALICE)
+
+    batches.run(endpoint("http://old.example"))
+    batches.acts()
+    batches.bench.advance(1)
+    batches.run(endpoint("http://hub:hunter2@new.example/cb?token=abc&x=1"))
+    (act,) = batches.acts()
+    (change,) = (each for each in act.changes if each.table == "endpoint")
+    assert change.before is not None
+    assert change.after is not None
+    assert change.before["value"] == "http://old.example"
+    assert change.after["value"] == "http://hub:(left out)@new.example/cb?token=(left out)&x=1"
+    assert "hunter2" not in repr(act)
+
+
+def test_a_limit_is_told_with_the_headroom_that_it_moves(batches: Logged) -> None:
+    command = AdjustLimit(
+        name=FspId(PAYER),
+        currency="USD",
+        limit_type="NET_DEBIT_CAP",
+        value=5_000_000,
+        alarm_percentage=10,
+        actor=ALICE,
+    )
+    batches.run(command)
+    (act,) = batches.acts()
+    (position,) = (each for each in act.balances if each.account == f"{PAYER} USD POSITION")
+    assert position.before is not None
+    moved = [figures["credits_posted"] - figures["debits_posted"] for figures in (position.before, position.after)]
+    assert moved == [10_000_000, 5_000_000], "1000 were granted, and 500 are left"
+
+
+def test_nothing_that_lets_anybody_in_is_kept(batches: Logged) -> None:
+    digest = bytes(range(32))
+    command = IssueCredential(kind=CredentialKind.TOKEN, digest=digest, name="bob", roles=("read",), actor=ALICE)
+    batches.run(command)
+    (entry,) = batches.new()
+    assert digest not in entry.content
+    assert digest.hex().encode() not in entry.content
+
+
+def test_a_defect_leaves_the_act_that_failed_and_the_others_theirs(batches: Logged) -> None:
+    batches.run(_active(PAYER, is_active=False), Poison(actor=ALICE))
+    done, failed = sorted(batches.acts(), key=lambda act: act.what, reverse=True)
+    assert (done.what, len(done.changes)) == ("SetParticipantActive", 1)
+    assert (failed.what, failed.outcome, failed.changes) == ("Poison", "failed: a defect of the hub", [])
+
+
+def test_what_is_not_committed_leaves_no_trace_and_the_next_batch_goes_on_from_before(batches: Logged) -> None:
+    batches.run(_active(PAYER, is_active=False))
+    batches.run(_active(PAYER, is_active=True), commit=False)
+    batches.run(_active(PAYEE, is_active=False))
+    assert len(batches.new()) == 2
+    assert batches.is_whole()
+
+
+def test_several_processes_share_one_chain(batches: Logged) -> None:
+    logs = [AuditLog(KEY.sign), AuditLog(KEY.sign)]
+    for number in range(6):
+        batches.log = logs[number % 2]
+        batches.run(_active(PAYER, is_active=number % 2 == 0))
+    assert [each.seq for each in batches.new()] == list(range(2, 8))
+    assert batches.is_whole()
+
+
+def test_a_batch_that_signs_ends_with_a_checkpoint_of_all_before(batches: Logged) -> None:
+    prepared = wire.prepare(batches.bench, "1 USD")
+    batches.run(prepared)
+    batches.run(
+        wire.fulfil(batches.bench, prepared),
+        SignAuditLog(actor=ALICE),
+        _active(PAYEE, is_active=False),
+    )
+    entries = batches.new()
+    assert [each.kind for each in entries] == [Kind.ACT, Kind.ACT, Kind.ENDS, Kind.CHECKPOINT]
+    checkpoint = entries[-1].read()
+    assert isinstance(checkpoint, auditlog.Checkpoint)
+    assert (checkpoint.seq, checkpoint.hash) == (entries[-2].seq, entries[-2].hash.hex())
+    assert checkpoint.is_genuine()
+
+
+def test_without_a_key_nothing_is_signed(batches: Logged) -> None:
+    batches.log = AuditLog()
+    batches.run(SignAuditLog())
+    assert batches.new() == []
