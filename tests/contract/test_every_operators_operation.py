@@ -716,7 +716,7 @@ async def test_what_an_operation_changes_is_in_the_audit_log(
     own = Desk(audited.hub, audited.client, secret, audited.reader)
     answer = await SUCCESSES[api, method, template](own)
     assert answer.is_success, answer.text
-    found = (await audited.ask("GET", f"/auditlog?who={operator}&limit=1000")).json()["entries"]
+    found = (await audited.ask("GET", f"/auditlog?who={operator}&limit=500")).json()["entries"]
     acts = [each["content"] for each in found]
     assert acts, "nothing says what was done"
     for act in acts:
@@ -753,6 +753,27 @@ async def test_a_limit_is_told_before_and_after(desk: Desk) -> None:
         ({"is_active": 1}, 10_000_000)
     ]
     assert [each["after"]["value"] for each in limits if each["before"] is None] == [20_000_000]
+
+
+async def test_how_a_transfer_ended_is_found_by_its_id(desk: Desk) -> None:
+    _, path = await desk.funded()
+    funds = movement("recordFundsIn", "50")
+    await desk.ask("POST", path, funds)
+    found = (await desk.ask("GET", f"/auditlog?transfer={funds['transferId']}")).json()["entries"]
+    assert [each["kind"] for each in found] == ["ENDS", "ACT"]
+    (end,) = found[0]["content"]
+    assert (end["transfer_id"], end["state"], end["amount"]) == (funds["transferId"], "COMMITTED", 500_000)
+    listed = (await desk.ask("GET", "/auditlog?what=ends&limit=1")).json()["entries"]
+    assert listed[0]["content"] == {"ended": 1, "states": {"COMMITTED": 1}}
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=501", "limit=many", "since=noon", "until=1", "before=-1", "whom=alice"]
+)
+async def test_a_question_that_makes_no_sense_is_refused(desk: Desk, query: str) -> None:
+    answer = await desk.ask("GET", f"/auditlog?{query}")
+    assert refused(answer)[0] == 400
+    assert query.partition("=")[0] in answer.text
 
 
 async def test_funds_are_told_with_the_balances_before_and_after(desk: Desk) -> None:

@@ -5,6 +5,7 @@ To check the log is a matter for ``vuka auditlog verify``, best elsewhere than w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -18,11 +19,12 @@ from vuka.api.hub import Hub
 from vuka.engine.auditlog import SignAuditLog
 from vuka.errors import ErrorCode, FspiopError
 from vuka.fspiop.times import format_datetime_ms, parse_datetime_ms
+from vuka.ids import parse_id
 from vuka.switch import auditlog
 from vuka.switch.auditlog import Checkpoint, Entry, Search
 
 LIMIT: Final = 100
-LIMIT_MAX: Final = 1_000
+LIMIT_MAX: Final = 500
 _PARAMETERS: Final = frozenset(("who", "what", "since", "until", "transfer", "before", "limit"))
 
 
@@ -46,7 +48,7 @@ def routes(hub: Hub) -> list[Route]:
             transfer=asked.get("transfer", ""),
         )
         found = hub.read(lambda tx, _ledger, _directory: auditlog.find(tx, search, before=before, limit=limit))
-        return _json({"entries": [shown(each) for each in found.entries], "before": found.before})
+        return _json({"entries": [_listed(each, search) for each in found.entries], "before": found.before})
 
     async def show(request: Request) -> Response:
         seq: int = request.path_params["seq"]
@@ -93,13 +95,24 @@ def _route(path: str, **methods: Callable[[Request], Awaitable[Response]]) -> Ro
 
 def shown(each: Entry) -> dict[str, object]:
     """An entry as it is answered."""
-    return {
-        "seq": each.seq,
-        "at": format_datetime_ms(each.at_ms),
-        "kind": each.kind,
-        "hash": each.hash.hex(),
-        "content": auditlog.shown(each),
-    }
+    return {**_outside(each), "content": auditlog.shown(each)}
+
+
+def _listed(each: Entry, search: Search) -> dict[str, object]:
+    """An entry among others: of a batch's transfers the one that was asked for, else how many came to which end."""
+    ends = auditlog.ends_of(each)
+    if not ends:
+        return shown(each)
+    if search.transfer:
+        asked = parse_id(search.transfer)
+        told: object = [auditlog.shown_end(end) for end in ends if end.transfer_id == asked]
+    else:
+        told = {"ended": len(ends), "states": Counter(end.state for end in ends)}
+    return {**_outside(each), "content": told}
+
+
+def _outside(each: Entry) -> dict[str, object]:
+    return {"seq": each.seq, "at": format_datetime_ms(each.at_ms), "kind": each.kind, "hash": each.hash.hex()}
 
 
 def checkpoint(each: Checkpoint) -> dict[str, object]:

@@ -28,8 +28,11 @@ from vuka.switch.work import Actor, Ended
 PAGE: Final = 500
 """Entries read by one statement."""
 
-SCANNED_MAX: Final = 20_000
+SCANNED_MAX: Final = 5_000
 """Entries that one search goes through at most: then it says where to go on."""
+
+LATEST: Final = (1 << 63) - 1
+"""Later than any time, and above any number."""
 
 NO_HASH: Final = bytes(32)
 """What comes before the first entry."""
@@ -327,7 +330,7 @@ def last_checkpoint(tx: Tx, *, up_to: int | None = None) -> tuple[int, Checkpoin
     rows = tx.query(
         f"""SELECT {_COLUMNS} FROM audit_entry WHERE kind <> 'ENDS' AND kind = 'CHECKPOINT' AND seq <= ?
             ORDER BY seq DESC LIMIT 1""",
-        ((1 << 63) - 1 if up_to is None else up_to,),
+        (LATEST if up_to is None else up_to,),
     )
     if not rows:
         return None
@@ -353,7 +356,7 @@ class Search(msgspec.Struct, frozen=True):
     what: str = ""
     """A part of the command's name or of the entry's kind, in any case."""
     since_ms: int = 0
-    until_ms: int = (1 << 63) - 1
+    until_ms: int = LATEST
     transfer: str = ""
     """The id of a transfer: how it ended, and the acts that name it."""
 
@@ -375,14 +378,20 @@ def find(tx: Tx, search: Search, *, before: int | None = None, limit: int = 100)
     """Entries, the newest first."""
     if search.transfer:
         return _find_transfer(tx, search, before=before, limit=limit)
-    condition = "AND kind <> 'ENDS'" if search.wants_acts_only else ""
+    condition = ""
+    parameters: list[int] = []
+    if search.wants_acts_only:
+        condition += " AND kind <> 'ENDS'"
+    if search.since_ms > 0:
+        condition, parameters = f"{condition} AND at_ms >= ?", [*parameters, search.since_ms]
+    if search.until_ms < LATEST:
+        condition, parameters = f"{condition} AND at_ms < ?", [*parameters, search.until_ms]
     found: list[Entry] = []
-    at, scanned = (1 << 63) - 1 if before is None else before, 0
+    at, scanned = LATEST if before is None else before, 0
     while True:
         rows = tx.query(
-            f"""SELECT {_COLUMNS} FROM audit_entry WHERE seq < ? {condition} AND at_ms >= ? AND at_ms < ?
-                ORDER BY seq DESC LIMIT {PAGE}""",
-            (at, search.since_ms, search.until_ms),
+            f"SELECT {_COLUMNS} FROM audit_entry WHERE seq < ?{condition} ORDER BY seq DESC LIMIT {PAGE}",
+            (at, *parameters),
         )
         for row in rows:
             at = row[0]
@@ -408,7 +417,7 @@ def _find_transfer(tx: Tx, search: Search, *, before: int | None, limit: int) ->
     if not rows:
         return Found([], None)
     ((created_ms, completed_ms),) = rows
-    until_ms = (1 << 63) - 1 if completed_ms is None else completed_ms + 1
+    until_ms = LATEST if completed_ms is None else completed_ms + 1
     found = [
         Entry(*row)
         for row in tx.query(
@@ -449,6 +458,8 @@ def ends_of(each: Entry) -> Sequence[End]:
 def _matches(each: Entry, search: Search) -> bool:
     if not search.who and not search.what:
         return True
+    if each.kind == Kind.ENDS:
+        return not search.who and search.what.lower() in each.kind.lower()
     content = each.read()
     who = content.who if isinstance(content, (Act, Pruned)) else None
     if search.who and (who is None or search.who.lower() not in (who.name.lower(), who.kind.value)):
@@ -654,7 +665,12 @@ def shown(each: Entry) -> object:
     content = each.read()
     if not isinstance(content, list):
         return msgspec.to_builtins(content)
-    return [{**msgspec.structs.asdict(end), "transfer_id": format_uuid(end.transfer_id)} for end in content]
+    return [shown_end(end) for end in content]
+
+
+def shown_end(end: End) -> dict[str, object]:
+    """How a transfer ended, by the names of the fields."""
+    return {**msgspec.structs.asdict(end), "transfer_id": format_uuid(end.transfer_id)}
 
 
 # --- the log and the records --------------------------------------------------------------------------------------
