@@ -79,11 +79,12 @@ def has_key(config: Config) -> bool:
 
 
 def make_key(config: Config) -> None:
-    """Makes the key in the data directory where there is none and no other is configured, and its public half.
+    """Makes the key in the data directory where there is none and no other is configured, and sees to its public half.
 
-    Raises `OperatorError` where it can't be written.
+    Raises `OperatorError` where it can't be written, or the one that is configured will not do.
     """
     if has_key(config):
+        _publish(config)
         return
     key = Ed25519PrivateKey.generate()
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -91,12 +92,29 @@ def make_key(config: Config) -> None:
     try:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _READABLE_BY_OWNER), "wb") as handle:
             handle.write(private)
-        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        # Where the hub was restored, those of its earlier keys are there: what they have signed stays signed.
-        with public_path(config).open("ab") as handle:
-            handle.write(public)
     except OSError as error:
         raise OperatorError(f"The audit log's key can't be written to {path}: {error.strerror}.") from None
+    _publish(config)
+
+
+def _publish(config: Config) -> None:
+    """Adds the public key to those in the data directory. Raises `OperatorError`.
+
+    Where a hub was restored, or its key was changed, its earlier ones are there: what they have signed stays signed.
+    """
+    path = public_path(config)
+    key = AuditKey.load(key_path(config))
+    if path.exists() and key.public in read_public_keys(path):
+        return
+    try:
+        with path.open("ab") as handle:
+            handle.write(
+                Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.public)).public_bytes(
+                    Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
+                )
+            )
+    except OSError as error:
+        raise OperatorError(f"The audit log's public key can't be written to {path}: {error.strerror}.") from None
 
 
 def read_public_keys(path: Path) -> set[str]:
@@ -125,6 +143,6 @@ def trusted_keys(config: Config) -> set[str] | None:
     """The public keys of this data directory; None where there is none to compare with."""
     path = public_path(config)
     keys = read_public_keys(path) if path.exists() else set()
-    if has_key(config):
+    if key_path(config).exists():
         keys.add(AuditKey.load(key_path(config)).public)
     return keys or None

@@ -149,7 +149,7 @@ def verify(
     if as_json:
         print_json(msgspec.to_builtins(verdict))
     else:
-        _print_verdict(verdict, is_trusted=keys is not None, kept=len(checkpoints))
+        _print_verdict(verdict, is_trusted=keys is not None)
     if verdict.fault is not None:
         raise typer.Exit(1)
 
@@ -375,13 +375,13 @@ def _plain(value: object) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def _print_verdict(verdict: Verdict, *, is_trusted: bool, kept: int) -> None:
+def _print_verdict(verdict: Verdict, *, is_trusted: bool) -> None:
     if verdict.fault is not None:
         console.print(f"Entry {verdict.fault.seq} is the first bad one: {verdict.fault.reason}.", style="bold red")
         return
     console.print(
         f"Entries {verdict.first} to {verdict.last} are as they were written; {verdict.checkpoints} checkpoints, "
-        f"signed up to entry {verdict.signed_up_to}; {kept} kept elsewhere agree.",
+        f"signed up to entry {verdict.signed_up_to}; {verdict.kept} kept elsewhere agree.",
         highlight=False,
     )
     for key in verdict.keys:

@@ -492,6 +492,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """The last entry that a checkpoint covers: what comes after it is chained, but not signed yet."""
     keys: list[str]
     """The public keys with which it is signed."""
+    kept: int
+    """Checkpoints kept elsewhere that are of entries in the log, and agree."""
 
 
 def verify(chain: Iterable[Entry], *, kept: Sequence[Checkpoint] = (), keys: Collection[str] | None = None) -> Verdict:
@@ -526,6 +528,7 @@ class _Check:
         self._signed_up_to = 0
         self._keys: dict[str, None] = {}
         self._pruned_up_to: int | None = None
+        self._agreed = 0
         self._faulty_kept = next((each for each in kept if self._signature_fault(each) is not None), None)
 
     def fault_of(self, each: Entry) -> str | None:
@@ -590,6 +593,7 @@ class _Check:
         for kept in self._kept.get(each.seq, ()):
             if kept.log == self._log and kept.hash != each.hash.hex():
                 return "it is not the one that a checkpoint kept elsewhere has signed"
+            self._agreed += 1
         return None
 
     def fault_at_the_end(self) -> Fault | None:
@@ -619,6 +623,7 @@ class _Check:
             checkpoints=self._checkpoints,
             signed_up_to=self._signed_up_to,
             keys=list(self._keys),
+            kept=self._agreed,
         )
 
 

@@ -73,7 +73,8 @@ _QUERY_SECRET: Final = re.compile(r"([?&][^=&\s]*(?:token|secret|password|key|si
 
 _STATEMENT: Final = re.compile(r"\s*(INSERT\s+INTO|UPDATE|DELETE\s+FROM)\s+\"?(\w+)\"?(.*)", re.IGNORECASE | re.DOTALL)
 _RETURNING: Final = re.compile(r"\sRETURNING\s+(.*?)\s*$", re.IGNORECASE | re.DOTALL)
-_WHERE: Final = re.compile(r"\sWHERE\s", re.IGNORECASE)
+_WORD: Final = re.compile(r"'(?:[^']|'')*'|[()]|\b(?:WHERE|FROM)\b", re.IGNORECASE)
+_READS: Final = re.compile(r"\s*SELECT\s", re.IGNORECASE)
 _CONFLICT: Final = re.compile(r"\sON\s+CONFLICT\s*\(([^)]*)\)(?:.*?)\sDO\s+UPDATE\s", re.IGNORECASE | re.DOTALL)
 _COLUMNS: Final = re.compile(r"\s*\(([^)]*)\)\s*VALUES\s*\(([^)]*)\)", re.IGNORECASE | re.DOTALL)
 _TEXT: Final = re.compile(r"'(?:[^']|'')*'")
@@ -101,6 +102,8 @@ class _WitnessedTx:
 
     def query(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
         statement = _STATEMENT.match(sql)
+        if statement is None and _READS.match(sql) is None:
+            self._note_statement(sql)
         if statement is None or statement[2] in UNTOLD:
             return self._tx.query(sql, parameters)
         returning = _RETURNING.search(sql)
@@ -116,12 +119,16 @@ class _WitnessedTx:
 
     def run(self, sql: str, parameters: Sequence[Value] = ()) -> int:
         statement = _STATEMENT.match(sql)
+        if statement is None:
+            self._note_statement(sql)
         if statement is None or statement[2] in UNTOLD:
             return self._tx.run(sql, parameters)
         return len(self._write(statement, sql, parameters))
 
     def run_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
         statement = _STATEMENT.match(sql)
+        if statement is None:
+            self._note_statement(sql)
         if statement is None or statement[2] in UNTOLD:
             self._tx.run_many(sql, rows)
             return
@@ -161,12 +168,18 @@ class _WitnessedTx:
                 return []
             condition = " AND ".join(f'"{key}" = ?' for key in keys)
             return self._tx.named(f'SELECT * FROM "{table}" WHERE {condition}', [given[key] for key in keys])
-        where = _WHERE.search(rest)
+        _, is_joined, where = _parts(rest)
+        if is_joined:
+            # Which rows it will find only the whole statement says.
+            return []
         if where is None:
             return self._tx.named(f'SELECT * FROM "{table}"')
-        condition = rest[where.end() :]
-        count = _TEXT.sub("", condition).count("?")
-        return self._tx.named(f'SELECT * FROM "{table}" WHERE {condition}', parameters[len(parameters) - count :])
+        count = _TEXT.sub("", where).count("?")
+        return self._tx.named(f'SELECT * FROM "{table}" WHERE {where}', parameters[len(parameters) - count :])
+
+    def _note_statement(self, sql: str) -> None:
+        """Of a form that is not known the statement itself is kept: that something was changed is never left untold."""
+        self.written.append(_Written("", None, {"statement": " ".join(sql.split())}))
 
     def _note(self, table: str, before: _RowOf | None, after: _RowOf | None) -> None:
         """A row that an act changes twice is kept as it was at first, and as it is in the end."""
@@ -191,22 +204,38 @@ def _given(columns: re.Match[str], parameters: Sequence[Value]) -> dict[str, Val
     return given
 
 
+def _parts(rest: str) -> tuple[str, bool, str | None]:
+    """Of an ``UPDATE`` what it sets, whether it looks into other tables for that, and its condition, if it has one."""
+    depth, is_joined, ends_at = 0, False, len(rest)
+    for word in _WORD.finditer(rest):
+        if word[0] in "()":
+            depth += 1 if word[0] == "(" else -1
+        elif depth == 0 and word[0].upper() == "FROM":
+            is_joined, ends_at = True, word.start()
+        elif depth == 0 and word[0].upper() == "WHERE":
+            return rest[: min(ends_at, word.start())], is_joined, rest[word.end() :]
+    return rest[:ends_at], is_joined, None
+
+
 def _set_columns(rest: str) -> set[str]:
     """The columns that an ``UPDATE`` sets."""
-    where = _WHERE.search(rest)
-    assigned = rest if where is None else rest[: where.start()]
-    return set(re.findall(r"(?:SET|,)\s*\"?(\w+)\"?\s*=", assigned, re.IGNORECASE))
+    return set(re.findall(r"(?:SET|,)\s*\"?(\w+)\"?\s*=", _parts(rest)[0], re.IGNORECASE))
 
 
-def _paired(found: Sequence[_RowOf], left: Sequence[_RowOf], changed: set[str]) -> Iterator[tuple[_RowOf, _RowOf]]:
-    """Rows before and after: they are the same in all columns that are not set, among them the key."""
+def _paired(
+    found: Sequence[_RowOf], left: Sequence[_RowOf], changed: set[str]
+) -> Iterator[tuple[_RowOf | None, _RowOf]]:
+    """Rows before and after: they are the same in all columns that are not set, among them the key.
+
+    Where it is not known how one was before, it is told as it is now: no act fails for being watched.
+    """
 
     def key(row: _RowOf) -> tuple[object, ...]:
         return tuple(value for name, value in row.items() if name not in changed)
 
     before = {key(row): row for row in found}
     for row in left:
-        yield before[key(row)], row
+        yield before.get(key(row)), row
 
 
 class _WitnessedLedger:
