@@ -19,7 +19,14 @@ def test_a_new_hub_has_its_database_its_configuration_and_a_word_on_how_to_run_i
     result = vuka("init", "--data", str(data), "--name", "My scheme", "-c", "USD", "-c", "kes")
     assert result.exit_code == 0
     assert f"vuka serve --data {data}" in result.output
-    assert sorted(each.name for each in data.iterdir()) == ["operator.token", "vuka.db", "vuka.toml"]
+    assert sorted(each.name for each in data.iterdir()) == [
+        "auditlog.pem",
+        "auditlog.pub.pem",
+        "operator.token",
+        "vuka.db",
+        "vuka.toml",
+    ]
+    assert (data / "auditlog.pem").stat().st_mode & 0o777 == 0o600
     assert load(data / "vuka.toml", {}).data_dir == str(data)
 
 
