@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
+import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.engine.batches import Batches, Poison
 from tests.switch import wire
 from tests.switch.wire import PAYEE, PAYER
 
 from vuka.api.audit_key import AuditKey
-from vuka.engine.auditlog import AuditLog, SignAuditLog
+from vuka.engine.auditlog import AuditLog, SignAuditLog, tell
 from vuka.engine.batch import Rules
 from vuka.ids import FspId
 from vuka.switch import auditlog
@@ -201,3 +202,13 @@ def test_without_a_key_nothing_is_signed(batches: Logged) -> None:
     batches.log = AuditLog()
     batches.run(SignAuditLog())
     assert batches.new() == []
+
+
+def test_a_checkpoint_is_told_when_it_is_committed_and_not_before(batches: Logged) -> None:
+    with structlog.testing.capture_logs() as logs:
+        batch = batches.run(SignAuditLog(), commit=False)
+    assert batch.checkpoint is not None
+    assert logs == []
+    with structlog.testing.capture_logs() as logs:
+        tell(batch.checkpoint)
+    assert msgspec.json.decode(logs[0]["checkpoint"], type=auditlog.Checkpoint) == batch.checkpoint

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Final
 
+import msgspec
 import structlog
 
 from vuka.store import Tx
 from vuka.switch import auditlog
-from vuka.switch.auditlog import Act, Head, Kind, Sign
+from vuka.switch.auditlog import Act, Checkpoint, Head, Kind, Sign
 from vuka.switch.work import Actor, Command, Ended, Outcome, Work
 
 log: Final = structlog.get_logger("vuka.auditlog")
@@ -34,10 +35,15 @@ class AuditLog:
         self.is_alone = is_alone
         self._head: Head | None = None
 
-    def write(self, tx: Tx, *, acts: Sequence[Act], ended: Sequence[Ended], checkpoints: bool, now_ms: int) -> None:
-        """Adds an entry for each act, one for all that has ended, and a checkpoint where it is asked for."""
+    def write(
+        self, tx: Tx, *, acts: Sequence[Act], ended: Sequence[Ended], checkpoints: bool, now_ms: int
+    ) -> Checkpoint | None:
+        """Adds an entry for each act, one for all that has ended, and a checkpoint where it is asked for: that one.
+
+        Nobody may be shown the checkpoint before it is committed: it would accuse a log that has gone another way.
+        """
         if not (acts or ended or checkpoints):
-            return
+            return None
         before = self._head
         last = before if self.is_alone and before is not None else auditlog.head(tx)
         if not last.seq:
@@ -46,18 +52,21 @@ class AuditLog:
             last = auditlog.append(tx, last, Kind.ACT, act, now_ms)
         if ended:
             last = auditlog.append_ends(tx, last, ended, now_ms)
+        checkpoint: Checkpoint | None = None
         if checkpoints and self.sign is not None:
             last, checkpoint = auditlog.sign(tx, last, self.sign, now_ms)
-            # Whoever keeps the hub's log elsewhere keeps this, too.
-            log.info(
-                "the audit log is signed", seq=checkpoint.seq, hash=checkpoint.hash, signature=checkpoint.signature
-            )
         if self.is_alone:
             self._head = last
             tx.on_rollback(lambda: self._go_back(before))
+        return checkpoint
 
     def _go_back(self, before: Head | None) -> None:
         self._head = before
+
+
+def tell(checkpoint: Checkpoint) -> None:
+    """Writes a checkpoint that is committed into the hub's own log: whoever keeps that elsewhere keeps this, too."""
+    log.info("the audit log is signed", checkpoint=msgspec.json.encode(checkpoint).decode())
 
 
 class SignAuditLog(Command, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from vuka.engine.outbox import Entries, Mark, Outbox, Outgoing, Wire, Written, m
 from vuka.errors import ErrorCode, FspiopError
 from vuka.ledger.model import Ledger, LedgerUnavailableError
 from vuka.store import Tx, WriteTx
-from vuka.switch.auditlog import Act
+from vuka.switch.auditlog import Act, Checkpoint
 from vuka.switch.directory import Directory
 from vuka.switch.headroom import restore
 from vuka.switch.witness import failed, witnessed
@@ -61,7 +61,9 @@ class Batch(msgspec.Struct):
     acts: list[Act] = []
     """What operators and timers have changed: for the audit log."""
     checkpoints: bool = False
-    """Whether the audit log is signed with it."""
+    """Whether the audit log is to be signed with it."""
+    checkpoint: Checkpoint | None = None
+    """As it was signed."""
     written: Written | None = None
     """What it left in journal and outbox."""
 
@@ -118,7 +120,9 @@ def run_batch(
     entries = Entries(
         received, [outgoing for each in routed for outgoing in each.sent], batch.outgoing, marks, batch.filed
     )
-    rules.auditlog.write(tx, acts=batch.acts, ended=batch.ended, checkpoints=batch.checkpoints, now_ms=now_ms)
+    batch.checkpoint = rules.auditlog.write(
+        tx, acts=batch.acts, ended=batch.ended, checkpoints=batch.checkpoints, now_ms=now_ms
+    )
     batch.written = outbox.write(tx, entries, block_id=next_id(), now_ms=now_ms, behind=behind)
     return batch
 

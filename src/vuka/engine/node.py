@@ -25,7 +25,7 @@ import structlog
 from vuka.config import Config
 from vuka.engine import intents, notifications, outbox
 from vuka.engine.alarm_watch import AlarmWatch
-from vuka.engine.auditlog import ACTING, AuditLog, SignAuditLog
+from vuka.engine.auditlog import ACTING, AuditLog, SignAuditLog, tell
 from vuka.engine.auditlog import USE_CASES as AUDITLOG_USE_CASES
 from vuka.engine.batch import Batch, LedgerFactory, Routed, Rules, UseCase, run_batch, use_case
 from vuka.engine.courier import Courier, CourierSettings, Delivery, DeliveryOutcome, DeliveryReport
@@ -563,6 +563,8 @@ class Engine:
         was_in_doubt = self._outbox.is_in_doubt
         if batch.written is not None:
             self._outbox.committed(batch.written)
+        if batch.checkpoint is not None:
+            tell(batch.checkpoint)
         told = Committed(len(taken), batch.outgoing, batch.ended, decided - started, loop.time() - decided)
         self.statistics.add(told)
         self._committed(taken, batch)
