@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests import journalled
 
+from vuka.api.audit_key import trusted_keys
 from vuka.api.hub import Hub
 from vuka.api.server import Addresses, serve
 from vuka.cli.hub import found
@@ -18,6 +19,7 @@ from vuka.config import Config, load
 from vuka.ledger.sql import SqlLedger
 from vuka.sim.scenario import CURRENCIES
 from vuka.store.sqlite import Database
+from vuka.switch import auditlog
 from vuka.switch.audit import Report, audit
 from vuka.switch.transfers import ExpireTransfers
 
@@ -120,6 +122,8 @@ class RunningHub:
         database = Database.open(self.config.database_path, read_only=True)
         try:
             with database.read() as tx:
+                assert auditlog.verify(auditlog.entries(tx), keys=trusted_keys(self.config)).fault is None
+                assert list(auditlog.compare(tx)) == [], "every end is in the audit log"
                 return audit(tx, SqlLedger(tx, 0))
         finally:
             database.close()

@@ -15,12 +15,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from vuka.api.audit_key import trusted_keys
 from vuka.cli.hub import found
 from vuka.cli.process import free_port
 from vuka.config import load as load_config
 from vuka.ledger.sql import SqlLedger
 from vuka.sim.load import Load
 from vuka.store.sqlite import Database
+from vuka.switch import auditlog
 from vuka.switch.audit import Report, audit
 
 CONCURRENCY = 48
@@ -116,6 +118,11 @@ def _audit(hub: Hub) -> Report:
     database = Database.open(hub.data / "vuka.db", read_only=True)
     try:
         with database.read() as tx:
+            keys = trusted_keys(load_config(None, {}, data_dir=str(hub.data)))
+            verdict = auditlog.verify(auditlog.entries(tx), keys=keys)
+            assert verdict.fault is None, "no crash breaks the chain"
+            assert verdict.checkpoints > KILLS, "each start signs what the one before has left"
+            assert list(auditlog.compare(tx)) == [], "every end is in the audit log"
             return audit(tx, SqlLedger(tx, 0))
     finally:
         database.close()

@@ -32,6 +32,7 @@ from vuka.money import Currency, format_amount
 from vuka.sim.load import RESEND_SECONDS, TERMS, Load
 from vuka.store import Tx
 from vuka.store.migrate import open_place
+from vuka.switch import auditlog
 from vuka.switch.audit import audit
 from vuka.switch.directory import SETTLEMENT, read_directory
 
@@ -179,6 +180,8 @@ def agree(config: Config, load: Load) -> None:
         with database.read() as tx:
             ended_and_told(tx, load)
             assert audit(tx, SqlLedger(tx, 0)).differences == []
+            assert auditlog.verify(auditlog.entries(tx)).fault is None
+            assert list(auditlog.compare(tx)) == [], "every end is in the audit log"
     finally:
         database.close()
     assert load.refused == 0
@@ -346,6 +349,8 @@ async def test_a_settlement_is_finalised_once_by_however_many_hubs_are_given_the
             left = TERMS.funds + 10_000 * int(moved.get(name, "0"))
             assert liquidity.credits_posted - liquidity.debits_posted == left
         assert audit(tx, SqlLedger(tx, 0)).differences == []
+        assert auditlog.verify(auditlog.entries(tx)).fault is None
+        assert list(auditlog.compare(tx)) == [], "every end is in the audit log"
 
 
 @pytest.mark.parametrize("store", ["postgresql", "sqlite"])
