@@ -245,7 +245,8 @@ def test_the_live_demo_ends_with_its_window_settled_and_its_books_audited(tmp_pa
     demo.send_signal(signal.SIGINT)
     said, _ = demo.communicate(timeout=60)
     assert demo.returncode == 0, said
-    assert re.search(r"Window 1 closed and settled: settlement 1 is\s+SETTLED", said)
+    # A title is folded where its table is narrow: after one payment more so than after many.
+    assert "Window 1 closed and settled: settlement 1 is SETTLED" in " ".join(said.split())
     assert "Trial balance, USD" in said
     assert "The books balance" in said
 
