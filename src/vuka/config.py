@@ -33,6 +33,49 @@ class Listener(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="To speak TLS: the certificate (PEM), those above it after it. Empty: plain HTTP."),
     ] = ""
     tls_key_file: Annotated[str, Meta(description="The certificate's private key (PEM, without a password).")] = ""
+    client_ca_file: Annotated[
+        str,
+        Meta(
+            description=(
+                "The authorities (PEM) whose client certificates are believed: callers may show one. Empty: none is "
+                "asked for."
+            )
+        ),
+    ] = ""
+    client_certificate: Annotated[
+        str,
+        Meta(
+            pattern="^(optional|required)$",
+            description="With client_ca_file: `required` speaks to nobody without a certificate, `optional` does.",
+        ),
+    ] = "optional"
+    client_crl_file: Annotated[
+        str,
+        Meta(
+            description=(
+                "The revocation lists (PEM) of all those authorities, one after the other. Empty: none is looked at."
+            )
+        ),
+    ] = ""
+    client_certificate_header: Annotated[
+        str,
+        Meta(
+            pattern="^[A-Za-z0-9-]*$",
+            description=(
+                "The header in which a gateway in front passes on the subject, the SHA-256 fingerprint or the PEM of "
+                "the client's certificate, e.g. x-ssl-client-s-dn. Empty: none is believed."
+            ),
+        ),
+    ] = ""
+    trusted_proxies: Annotated[
+        str,
+        Meta(
+            description=(
+                "Addresses and networks, separated by commas, from which a gateway's headers about the caller are "
+                "believed; of anybody else they are struck out."
+            )
+        ),
+    ] = "127.0.0.0/8,::1"
 
     @property
     def is_loopback(self) -> bool:
@@ -53,8 +96,8 @@ class ParticipantsApi(Listener, frozen=True, forbid_unknown_fields=True):
             pattern="^(auto|required|source-header)$",
             description=(
                 "Who a caller is: `required` wants a bearer token, an API key or a certificate; `source-header` "
-                "believes FSPIOP-Source, for test rigs; `auto` is `source-header` on a loopback address where no "
-                "gateway in front is believed, else `required`."
+                "believes FSPIOP-Source, for test rigs; `auto` is `source-header` on a loopback address where neither "
+                "a gateway in front nor a client certificate is believed, else `required`."
             ),
         ),
     ] = "auto"
@@ -62,16 +105,6 @@ class ParticipantsApi(Listener, frozen=True, forbid_unknown_fields=True):
         bool,
         Meta(description="Take the x-client-id header, which a gateway in front sets, for who the caller is."),
     ] = False
-    client_certificate_header: Annotated[
-        str,
-        Meta(
-            pattern="^[A-Za-z0-9-]*$",
-            description=(
-                "The header in which a gateway in front passes on the subject, the SHA-256 fingerprint or the PEM of "
-                "the client's certificate, e.g. x-ssl-client-s-dn. Empty: none is believed."
-            ),
-        ),
-    ] = ""
     body_bytes_max: Annotated[int, Meta(ge=1024, description="Largest body accepted, in bytes.")] = 5_242_880
     request_seconds_max: Annotated[
         int, Meta(ge=1, description="How long a request may take from its first byte to its last, in seconds.")
@@ -87,7 +120,7 @@ class ParticipantsApi(Listener, frozen=True, forbid_unknown_fields=True):
             return self.authentication == "required"
         # A gateway on the same machine brings callers from anywhere to a loopback address.
         has_gateway = self.trust_client_id or bool(self.client_certificate_header)
-        return has_gateway or not self.is_loopback
+        return has_gateway or bool(self.client_ca_file) or not self.is_loopback
 
 
 class OperatorsApi(Listener, frozen=True, forbid_unknown_fields=True):
@@ -99,8 +132,9 @@ class OperatorsApi(Listener, frozen=True, forbid_unknown_fields=True):
         Meta(
             pattern="^(auto|required|open)$",
             description=(
-                "Who may operate the hub: `required` wants a bearer token with the role that the request needs; `open` "
-                "lets anybody do anything; `auto` is `open` on a loopback address, else `required`."
+                "Who may operate the hub: `required` wants a bearer token or a certificate with the role that the "
+                "request needs; `open` lets anybody do anything; `auto` is `open` on a loopback address where neither "
+                "a gateway in front nor a client certificate is believed, else `required`."
             ),
         ),
     ] = "auto"
@@ -110,7 +144,7 @@ class OperatorsApi(Listener, frozen=True, forbid_unknown_fields=True):
         """Whether operators must show a credential."""
         if self.authentication != "auto":
             return self.authentication == "required"
-        return not self.is_loopback
+        return bool(self.client_certificate_header or self.client_ca_file) or not self.is_loopback
 
 
 class Store(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

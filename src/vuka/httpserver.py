@@ -50,6 +50,34 @@ SWEEP_SECONDS: Final = 1.0
 """How often connections are looked at whose time may be over."""
 
 
+class Peer:
+    """Who is at the other end of a connection, as far as the connection itself tells."""
+
+    __slots__ = ("address", "certificate", "known_as")
+
+    def __init__(self, address: str = "", certificate: bytes | None = None) -> None:
+        self.address = address
+        """Its IP address; empty where there is none."""
+        self.certificate = certificate
+        """Its client certificate (DER), which TLS has verified; None where it showed none."""
+        self.known_as: object = None
+        """What an application has found out about it, to find it out once for a connection."""
+
+    @classmethod
+    def of(cls, transport: asyncio.BaseTransport) -> Peer:
+        """The peer of a connection that has been made."""
+        name = transport.get_extra_info("peername")
+        secured = transport.get_extra_info("ssl_object")
+        return cls(
+            name[0] if isinstance(name, tuple) else "",
+            None if secured is None else secured.getpeercert(binary_form=True),
+        )
+
+
+NOBODY: Final = Peer()
+"""Of whom nothing is known."""
+
+
 class Head(msgspec.Struct, frozen=True, gc=False):
     """A request before its body. Header names are spelled as they came."""
 
@@ -58,6 +86,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     """Percent-encoded, without the query."""
     query: bytes
     headers: Sequence[tuple[bytes, bytes]]
+    peer: Peer = NOBODY
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -135,6 +164,7 @@ class _Connection(asyncio.Protocol):
         "_is_upgrade",
         "_lingers",
         "_parser",
+        "_peer",
         "_server",
         "_since",
         "_transport",
@@ -148,6 +178,7 @@ class _Connection(asyncio.Protocol):
         self._server = server
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
+        self._peer = NOBODY
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_size = 0
@@ -183,6 +214,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
+        self._peer = Peer.of(transport)
         self._since = self._server.now()
         if not self._server.admit(self):
             # There is no room to wait in.
@@ -291,7 +323,7 @@ class _Connection(asyncio.Protocol):
                 self._end_with(self._server.application.refuse(Fault.MALFORMED))
                 return
             path, query = url.path or b"/", url.query or b""
-        head = Head(self._parser.get_method().decode("ascii"), path, query, self._headers)
+        head = Head(self._parser.get_method().decode("ascii"), path, query, self._headers, self._peer)
         self._accepted = self._server.application.accept(head)
         if not _waits_to_send(self._headers):
             return
@@ -485,8 +517,7 @@ class HttpServer:
             self._sweeper.cancel()
         if self._listener is not None:
             self._listener.close()
-        for connection in list(self._connections):
-            connection.end()
+        self.end_connections()
         if self._connections:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.quiet.wait(), timeout_seconds)
@@ -495,6 +526,11 @@ class HttpServer:
         # Answers to those that have gone away are still being made: what they were asked is decided.
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=timeout_seconds)
+
+    def end_connections(self) -> None:
+        """Has every connection end with what it owes: its client begins another, and is looked at anew."""
+        for connection in list(self._connections):
+            connection.end()
 
     @property
     def connections(self) -> int:

@@ -425,7 +425,7 @@ def test_a_credential_ends_when_it_was_told_to(client: TestClient) -> None:
         (
             {"participant": "payerfsp", "kind": "CERTIFICATE", "certificate": "bank-a"},
             (400, "3101"),
-            "certificate must be a PEM, a SHA-256 fingerprint, or a subject",
+            "certificate must be a PEM, a SHA-256 fingerprint, a subject",
         ),
         ({"participant": "payerfsp", "certificate": "CN=a"}, (400, "3103"), "certificate is not for kind TOKEN"),
         ({"participant": "payerfsp", "expiresAt": "soon"}, (400, "3101"), "expiresAt must be a DateTime"),

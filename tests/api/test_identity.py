@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 from collections.abc import Sequence
 from urllib.parse import quote
 
@@ -19,12 +20,14 @@ from vuka.api.identity import (
     certificate_digest,
     certificate_identities,
     identifier,
+    registered_identity,
     secret_digest,
     without,
 )
 from vuka.config import ParticipantsApi
-from vuka.errors import FspiopError
+from vuka.errors import FspiopError, OperatorError
 from vuka.fspiop.headers import Headers
+from vuka.httpserver import Peer
 from vuka.ids import FspId
 from vuka.switch.directory import Credential, Directory, Participant
 
@@ -93,19 +96,22 @@ def who(
     trust_client_id: bool = False,
     certificate_header: str = "",
     authentication: str = "required",
+    trusted_proxies: str = "127.0.0.0/8,::1",
+    peer: Peer | None = None,
 ) -> str | None:
     """Whom a request from bank-a turns out to be from."""
     settings = ParticipantsApi(
         authentication=authentication,
         trust_client_id=trust_client_id,
         client_certificate_header=certificate_header,
+        trusted_proxies=trusted_proxies,
     )
     found = directory(*registered)
     identify = identifier(settings, lambda: found, lambda: NOW_MS)
-    return identify(Headers([("Date", "today"), ("FSPIOP-Source", BANK), *shown]))
+    return identify(Headers([("Date", "today"), ("FSPIOP-Source", BANK), *shown]), peer or Peer("127.0.0.1"))
 
 
-def refused(*shown: tuple[str, str], **settings: bool | str) -> tuple[int, str, str, str]:
+def refused(*shown: tuple[str, str], **settings: bool | str | Peer) -> tuple[int, str, str, str]:
     """Status, code, description and WWW-Authenticate of a refusal."""
     with pytest.raises(FspiopError) as caught:
         who(*shown, **settings)  # type: ignore[arg-type]
@@ -285,7 +291,7 @@ def test_a_certificate_header_that_is_not_configured_is_not_believed() -> None:
 def test_a_certificate_written_into_a_subject_is_not_read() -> None:
     inside = "CN=" + PEM.replace("\n", " ").replace("=", "\\=").replace("+", "\\+")
     assert not any(FINGERPRINT in each for each in certificate_identities(inside))
-    assert certificate_identities(f"CN={FINGERPRINT}") == (f"subject:CN={FINGERPRINT}",)
+    assert certificate_identities(f"CN={FINGERPRINT}") == (f"subject:CN={FINGERPRINT}", f"cn:{FINGERPRINT}")
 
 
 def test_a_subject_is_known_in_any_of_its_spellings() -> None:
@@ -298,12 +304,110 @@ def test_a_subject_is_known_in_any_of_its_spellings() -> None:
 @given(st.one_of(st.text(), st.text().map(lambda text: f"-----BEGIN CERTIFICATE-----{text}"), st.text('CN=,+\\#"; 1')))
 def test_whatever_a_gateway_passes_on_is_read_or_not_and_never_an_accident(text: str) -> None:
     for identity in certificate_identities(text):
-        assert identity.startswith(("sha256:", "subject:"))
+        assert identity.startswith(("sha256:", "subject:", "cn:", "dns:", "uri:", "email:", "ip:"))
 
 
 def test_what_the_gateway_says_is_taken_out_of_the_request() -> None:
     headers = without(Headers([("Date", "today"), (CERTIFICATE_HEADER, PEM.replace("\n", " "))]), "x-ssl-client-cert")
     assert headers.pairs == (("Date", "today"),)
+
+
+@pytest.mark.parametrize(
+    ("trusted", "address", "believed"),
+    [
+        ("127.0.0.0/8,::1", "127.0.0.1", True),
+        ("127.0.0.0/8,::1", "::1", True),
+        ("127.0.0.0/8,::1", "::ffff:127.0.0.1", True),
+        ("127.0.0.0/8,::1", "10.0.0.7", False),
+        ("127.0.0.0/8,::1", "", False),
+        ("10.0.0.7", "10.0.0.7", True),
+        (" 10.0.0.7 , 10.1.0.0/16", "10.1.2.3", True),
+        ("10.0.0.7", "10.0.0.8", False),
+        ("fd00::/8", "fd00::1%eth0", True),
+        ("", "127.0.0.1", False),
+    ],
+)
+@pytest.mark.parametrize("shown", [(CERTIFICATE_HEADER, SUBJECT), ("x-client-id", BANK)])
+def test_what_a_gateway_says_is_believed_from_listed_addresses_and_of_others_struck_out(
+    shown: tuple[str, str], trusted: str, address: str, believed: bool
+) -> None:
+    settings = {"certificate_header": CERTIFICATE_HEADER, "trust_client_id": True, "trusted_proxies": trusted}
+    peer = Peer(address)
+    if believed:
+        assert who(shown, peer=peer, **settings) == BANK  # type: ignore[arg-type]
+    else:
+        assert refused(shown, peer=peer, **settings) == NOTHING_SHOWN
+    # Another credential counts whoever passes it on, and nobody can spoil it with a header that is struck out.
+    other = (CERTIFICATE_HEADER, "CN=stranger")
+    if not believed:
+        assert who(other, bearer(BANK_TOKEN), peer=peer, **settings) == BANK  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", ["gateway.example", "10.0.0.0/33", "10.0.0.1/8"])
+def test_proxies_that_are_no_addresses_are_refused_at_the_start(wrong: str) -> None:
+    with pytest.raises(OperatorError, match=r"participants_api\.trusted_proxies must hold addresses and networks"):
+        who(bearer(BANK_TOKEN), trusted_proxies=wrong)
+
+
+# --- the certificate of a connection ----------------------------------------------------------------------------------
+
+
+def connected(certificate: x509.Certificate, address: str = "10.0.0.7") -> Peer:
+    return Peer(address, certificate.public_bytes(Encoding.DER))
+
+
+def valid_certificate(until_s: int = NOW_MS // 1000 + 1, **names: x509.GeneralName) -> x509.Certificate:
+    """One that is valid at the time of these tests, with these alternative names."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name.from_rfc4514_string(SUBJECT)
+    start, end = (datetime.datetime.fromtimestamp(each, datetime.UTC) for each in (1_690_000_000, until_s))
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), start, end)
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(list(names.values())), critical=False)
+    return builder.sign(key, SHA256())
+
+
+@pytest.mark.parametrize(
+    "registered",
+    [f"subject:{SUBJECT}", "cn:bank-a", "dns:bank-a.example", "uri:spiffe://scheme/bank-a", "ip:10.0.0.7"],
+)
+def test_the_certificate_of_a_connection_says_who_calls_by_any_of_its_names(registered: str) -> None:
+    certificate = valid_certificate(
+        dns=x509.DNSName("Bank-A.example"),
+        uri=x509.UniformResourceIdentifier("spiffe://scheme/bank-a"),
+        ip=x509.IPAddress(ipaddress.ip_address("10.0.0.7")),
+    )
+    assert who(peer=connected(certificate), registered=[registered]) == BANK
+    assert registered_identity(registered.removeprefix("subject:")) == registered
+
+
+def test_a_connections_certificate_is_looked_at_once() -> None:
+    peer = connected(valid_certificate())
+    assert who(peer=peer) == BANK
+    looked_at = peer.known_as
+    assert looked_at is not None
+    assert who(peer=peer) == BANK
+    assert peer.known_as is looked_at
+
+
+def test_a_certificate_that_ends_while_its_connection_lasts_lets_nobody_in_any_more() -> None:
+    assert refused(peer=connected(valid_certificate(NOW_MS // 1000))) == NOT_VALID
+
+
+def test_a_gateways_own_certificate_is_not_the_callers() -> None:
+    peer = connected(valid_certificate(), "127.0.0.1")
+    assert refused(peer=peer, certificate_header=CERTIFICATE_HEADER) == NOTHING_SHOWN
+    assert who(bearer(BANK_TOKEN), peer=peer, certificate_header=CERTIFICATE_HEADER) == BANK
+
+
+def test_a_subject_with_two_common_names_is_known_by_neither() -> None:
+    assert certificate_identities("CN=bank-a,CN=wallet-b") == ("subject:CN=bank-a,CN=wallet-b",)
+
+
+@pytest.mark.parametrize("text", ["cn:bank-a", "dns:bank-a.example", "ip:10.0.0.7"])
+def test_a_name_to_register_a_certificate_by_is_nothing_that_a_gateway_may_say(text: str) -> None:
+    shown = (CERTIFICATE_HEADER, text)
+    assert refused(shown, registered=[text], certificate_header=CERTIFICATE_HEADER) == NOT_VALID
 
 
 # --- proxies ----------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ def test_without_files_a_listener_speaks_plain_http() -> None:
 def test_a_certificate_and_its_key_make_a_context_of_tls_1_2_or_later(authority: Authority) -> None:
     context = listener_context(_listener(*authority.issue("hub")), SECTION)
     assert context is not None
-    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert context.current.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
 def test_a_certificate_without_a_key_is_refused_and_a_key_without_a_certificate(authority: Authority) -> None:

@@ -1,8 +1,10 @@
 """Who may do what on the operators' API.
 
-Every route needs a role, by one table. A request shows a bearer token; the token's credential names the operator and
-its roles (`vuka.switch.access`). Nobody known is 401; somebody known who may not is 403; both say so with the generic
-client error 3000. What an operator changes is logged with its name, and kept in the records that have a place for it.
+Every route needs a role, by one table. A request shows a bearer token, or its connection a client certificate, which a
+trusted gateway may pass on in a header instead; the credential names the operator and its roles (`vuka.switch.access`).
+A token counts before a certificate: that may be the machine's, the token is the person's. Nobody known is 401; somebody
+known who may not is 403; both say so with the generic client error 3000. What an operator changes is logged with its
+name, and kept in the records that have a place for it.
 
 Where authentication is not required anybody may do anything, which `access_warnings` says aloud; a valid token still
 names who did it.
@@ -20,11 +22,23 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vuka.api.hub import Hub
-from vuka.api.identity import BEARER, bearer_token, find, not_authenticated, secret_digest
+from vuka.api.identity import (
+    BEARER,
+    Known,
+    Peers,
+    bearer_token,
+    certificate_digest,
+    certificate_identities,
+    find,
+    find_certificate,
+    not_authenticated,
+    secret_digest,
+)
 from vuka.config import Config
 from vuka.engine.auditlog import ACTING
 from vuka.errors import ErrorCode, FspiopError
 from vuka.fspiop.render import error_body
+from vuka.httpserver import NOBODY, Peer
 from vuka.switch.access import CredentialKind, Role, allows, living_admins
 from vuka.switch.directory import Directory
 from vuka.switch.work import Actor, ActorKind
@@ -140,6 +154,8 @@ ANYBODY: Final = Operator("operator", frozenset((Role.ADMIN.value,)))
 """Whoever it is, where the hub does not ask."""
 
 _OPERATOR: Final = "vuka.operator"
+PEER: Final = "vuka.peer"
+"""Under what the listener puts the `Peer` of a request's connection into its scope."""
 
 
 def operator_name(request: Request) -> str:
@@ -160,7 +176,10 @@ class OperatorAccess:
     def __init__(self, app: ASGIApp, hub: Hub) -> None:
         self._app = app
         self._hub = hub
-        self._required = hub.config.operators_api.requires_authentication
+        settings = hub.config.operators_api
+        self._required = settings.requires_authentication
+        self._peers = Peers(settings, "operators_api")
+        self._certificate_header = settings.client_certificate_header.lower().encode("ascii")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -180,7 +199,9 @@ class OperatorAccess:
     def _let_in(self, scope: Scope) -> Operator:
         """Who it is, if it may. Raises `FspiopError` 3000 with status 401 or 403."""
         tokens = [value for name, value in scope["headers"] if name == b"authorization"]
-        known = self._operator(tokens[0].decode("latin-1")) if len(tokens) == 1 else None
+        certificate = self._certificate(scope) if not tokens else None
+        known = self._operator(tokens[0].decode("latin-1")) if len(tokens) == 1 else certificate
+        shown_any = bool(tokens) or _peer(scope).certificate is not None
         if not self._required:
             _refuse_other_sites(scope)
             return known or ANYBODY
@@ -189,8 +210,8 @@ class OperatorAccess:
         if needed is EVERYBODY:
             return known or ANYBODY
         if known is None:
-            log.info("nobody known is refused", method=method, path=scope["path"], shown_any=bool(tokens))
-            raise not_authenticated(shown_any=bool(tokens))
+            log.info("nobody known is refused", method=method, path=scope["path"], shown_any=shown_any)
+            raise not_authenticated(shown_any=shown_any)
         if not allows(known.roles, needed):
             log.info("an operator is refused", operator=known.name, method=method, path=scope["path"], needed=needed)
             detail = f"this takes the role {needed}; {known.name} has {', '.join(sorted(known.roles))}"
@@ -206,6 +227,24 @@ class OperatorAccess:
         if credential is None or credential.participant is not None:
             return None
         return Operator(credential.name, credential.roles, credential.credential_id)
+
+    def _certificate(self, scope: Scope) -> Operator | None:
+        """Whose certificate the connection shows, or the gateway passes on."""
+        known, now_ms = self._peers.known(_peer(scope)), self._hub.now_ms()
+        shown = known.digests if known.valid_until_ms > now_ms else ()
+        credential = find_certificate(self._hub.directory, shown or self._passed_on(scope, known), now_ms)
+        if credential is None or credential.participant is not None:
+            return None
+        return Operator(credential.name, credential.roles)
+
+    def _passed_on(self, scope: Scope, known: Known) -> Sequence[bytes]:
+        """What a trusted gateway says of its client's certificate; nothing where it says two things."""
+        if not self._certificate_header or not known.is_gateway:
+            return ()
+        said = [value for name, value in scope["headers"] if name == self._certificate_header]
+        if len(said) != 1:
+            return ()
+        return [certificate_digest(each) for each in certificate_identities(said[0].decode("latin-1"))]
 
     async def _recorded(self, operator: Operator, scope: Scope, receive: Receive, send: Send) -> None:
         """Says in the log who changed what, and with which end."""
@@ -227,6 +266,11 @@ class OperatorAccess:
             await self._app(scope, receive, noting)
         finally:
             ACTING.reset(acting)
+
+
+def _peer(scope: Scope) -> Peer:
+    peer = scope.get(PEER, NOBODY)
+    return peer if isinstance(peer, Peer) else NOBODY
 
 
 def _refuse_other_sites(scope: Scope) -> None:

@@ -17,7 +17,13 @@ from starlette.routing import Route
 from vuka.api.access import operator_name
 from vuka.api.admin_body import read_query
 from vuka.api.hub import Hub
-from vuka.api.identity import SECRET_PREFIX, certificate_digest, certificate_identities, secret_digest
+from vuka.api.identity import (
+    SECRET_PREFIX,
+    certificate_digest,
+    certificate_identities,
+    registered_identity,
+    secret_digest,
+)
 from vuka.errors import ErrorCode, FspiopError
 from vuka.fspiop.times import format_datetime_ms, parse_datetime_ms
 from vuka.ids import FspId
@@ -42,7 +48,7 @@ class CredentialRequest(msgspec.Struct, frozen=True, rename="camel", forbid_unkn
     operator: str | None = None
     kind: CredentialKind = CredentialKind.TOKEN
     certificate: str | None = None
-    """Its subject (RFC 4514), SHA-256 fingerprint or PEM, as the gateway will pass it on."""
+    """Its PEM, SHA-256 fingerprint, subject (RFC 4514), or one name of it, as the hub or the gateway will see it."""
     name: str | None = None
     """A label for a participant's, for people; its name where there is none."""
     roles: tuple[str, ...] = ()
@@ -135,12 +141,14 @@ def _make(asked: CredentialRequest) -> _Made:
         return _Made(secret, secret_digest(secret))
     if asked.certificate is None:
         raise FspiopError(ErrorCode.MISSING_ELEMENT, "certificate is required for kind CERTIFICATE")
-    identities = certificate_identities(asked.certificate)
-    if not identities:
-        detail = "certificate must be a PEM, a SHA-256 fingerprint, or a subject such as CN=bank-a,O=Bank A"
+    identity = registered_identity(asked.certificate)
+    if identity is None:
+        detail = "certificate must be a PEM, a SHA-256 fingerprint, a subject (CN=a,O=b) or a name (cn:a, dns:a.test)"
         raise FspiopError(ErrorCode.MALFORMED_SYNTAX, detail)
-    label = identities[-1].partition(":")[2][:NAME_LENGTH_MAX].strip()
-    return _Made(None, certificate_digest(identities[0]), label if label.isprintable() else "")
+    subjects = [each for each in certificate_identities(asked.certificate) if each.startswith("subject:")]
+    name = subjects[0].removeprefix("subject:") if subjects else identity.removeprefix("sha256:")
+    label = name[:NAME_LENGTH_MAX].strip()
+    return _Made(None, certificate_digest(identity), label if label.isprintable() else "")
 
 
 def _expires_ms(asked: CredentialRequest) -> int | None:

@@ -201,7 +201,7 @@ class FspiopApi:
         if not hub.engine.running:
             raise FspiopError(ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub is shutting down")
         headers = Headers.from_raw(head.headers)
-        caller = self._identify(headers)
+        caller = self._identify(headers, head.peer)
         if self._certificate_header:
             headers = without(headers, self._certificate_header)
         checked = check_request(method, resource, headers, trusted_client_id=caller, body_bytes_max=self.body_bytes_max)

@@ -1,10 +1,11 @@
 """Who a participant's request is from: a token, an API key or a certificate, and what it must agree with.
 
-Where authentication is required a request shows who sends it (``Authorization: Bearer``, ``X-Api-Key``, or a header in
-which a trusted gateway passes on what it has found out), and what it shows must be the participant that it says it is
-from: ``FSPIOP-Source``, or ``FSPIOP-Proxy`` of a registered proxy. `vuka.fspiop.headers.check_request` compares them
-(3100, hub reference §1.3). Nobody, or a credential that lets nobody in, is 401 with the generic client error 3000,
-since FSPIOP has no code of its own for it; the answer is the same for one that never was, has expired or was revoked.
+Where authentication is required a request shows who sends it (``Authorization: Bearer``, ``X-Api-Key``, the client
+certificate of its connection, or a header in which a trusted gateway passes on what it has found out), and what it
+shows must be the participant that it says it is from: ``FSPIOP-Source``, or ``FSPIOP-Proxy`` of a registered proxy.
+`vuka.fspiop.headers.check_request` compares them (3100, hub reference §1.3). Nobody, or a credential that lets nobody
+in, is 401 with the generic client error 3000, since FSPIOP has no code of its own for it; the answer is the same for
+one that never was, has expired or was revoked.
 
 No secret is ever compared: a credential is found by the SHA-256 of 256 random bits, so how long the look-up takes tells
 nothing about any other.
@@ -15,19 +16,22 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
+import msgspec
 import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from vuka.config import ParticipantsApi
-from vuka.errors import ErrorCode, FspiopError
+from vuka.config import Listener, ParticipantsApi
+from vuka.errors import ErrorCode, FspiopError, OperatorError
 from vuka.fspiop.headers import Headers
+from vuka.httpserver import NOBODY, Peer
 from vuka.ids import FspId
 from vuka.switch.access import CredentialKind
 from vuka.switch.directory import Credential, Directory
@@ -48,6 +52,8 @@ _FINGERPRINT: Final = re.compile(r"(?:sha-?256[:=])?((?:[0-9a-f]{2}:?){32})", re
 _PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
 _PEM_BEGINS: Final = "-----BEGIN"
 """With it no subject begins: what stands inside of one is never taken for a certificate."""
+_NAMED: Final = re.compile(r"(cn|dns|uri|email|ip):([!-~]+(?: [!-~]+)*)", re.IGNORECASE)
+"""One name of a certificate to register it by, and what kind it is."""
 _NO_CERTIFICATE: Final = ("", "(null)")
 """What gateways pass on where the client showed none."""
 
@@ -88,14 +94,46 @@ def find(directory: Directory, kind: CredentialKind, digest: bytes, now_ms: int)
     return credential
 
 
+def _shown(identities: Iterable[str]) -> str:
+    """A certificate as operators are told of it: by what it alone has."""
+    return " ".join(each for each in identities if each.startswith(("sha256:", "subject:")))
+
+
+def find_certificate(directory: Directory, digests: Iterable[bytes], now_ms: int) -> Credential | None:
+    """The credential of a certificate: that of its most exact identity which is registered and holds."""
+    for digest in digests:
+        credential = find(directory, CredentialKind.CERTIFICATE, digest, now_ms)
+        if credential is not None:
+            return credential
+    return None
+
+
 def bearer_token(authorization: str) -> str | None:
     """The token of an ``Authorization`` header (RFC 6750 §2.1), None where it is of another scheme."""
     scheme, _, token = authorization.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 
 
+def registered_identity(text: str) -> str | None:
+    """Under what a certificate is registered that an operator names so; None where it names none.
+
+    ``text`` is what `certificate_identities` reads, of which the most exact counts, or one name that every certificate
+    of its holder has: ``cn:``, ``dns:``, ``uri:``, ``email:`` or ``ip:`` and the common name or the alternative name.
+    """
+    named = _NAMED.fullmatch(text.strip())
+    if named is None:
+        return next(iter(certificate_identities(text)), None)
+    kind, name = named[1].lower(), named[2]
+    if kind != "ip":
+        return f"{kind}:{name.lower() if kind == 'dns' else name}"
+    try:
+        return f"ip:{ipaddress.ip_address(name)}"
+    except ValueError:
+        return None
+
+
 def certificate_identities(text: str) -> tuple[str, ...]:
-    """What a certificate may be registered under: its SHA-256 fingerprint and its subject, the first most exact.
+    """What a certificate may be registered under, the most exact first: fingerprint, subject, alternative names, CN.
 
     ``text`` is a fingerprint (hexadecimal, with or without colons), a certificate (PEM, also URL-encoded or with spaces
     for line ends, or RFC 9440's ``:base64:``), or a subject as RFC 4514 writes it. Empty where it is none of them.
@@ -116,21 +154,43 @@ def certificate_identities(text: str) -> tuple[str, ...]:
 
 def _of_certificate(base64_der: str) -> tuple[str, ...]:
     try:
-        certificate = x509.load_der_x509_certificate(base64.b64decode(base64_der, validate=True))
-        subject = certificate.subject.rfc4514_string()
+        return _identities(x509.load_der_x509_certificate(base64.b64decode(base64_der, validate=True)))
     except (binascii.Error, ValueError, x509.InvalidVersion):
         return ()
-    fingerprint = f"sha256:{certificate.fingerprint(SHA256()).hex()}"
-    return (fingerprint, f"subject:{subject}") if subject else (fingerprint,)
+
+
+def _identities(certificate: x509.Certificate) -> tuple[str, ...]:
+    """Raises `ValueError` where it can't be read."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        names = x509.SubjectAlternativeName([])
+    return (
+        f"sha256:{certificate.fingerprint(SHA256()).hex()}",
+        *_identities_of_subject(certificate.subject)[:1],
+        *(f"dns:{each.lower()}" for each in names.get_values_for_type(x509.DNSName)),
+        *(f"uri:{each}" for each in names.get_values_for_type(x509.UniformResourceIdentifier)),
+        *(f"email:{each}" for each in names.get_values_for_type(x509.RFC822Name)),
+        *(f"ip:{each}" for each in names.get_values_for_type(x509.IPAddress)),
+        *_identities_of_subject(certificate.subject)[1:],
+    )
 
 
 def _of_subject(text: str) -> tuple[str, ...]:
     """The subject in one spelling. The old form with slashes is not read: a slash in a value would start another."""
     try:
-        subject = x509.Name.from_rfc4514_string(text, _ATTRIBUTES).rfc4514_string()
+        return _identities_of_subject(x509.Name.from_rfc4514_string(text, _ATTRIBUTES))
     except ValueError:
         return ()
-    return (f"subject:{subject}",) if subject else ()
+
+
+def _identities_of_subject(subject: x509.Name) -> tuple[str, ...]:
+    """The whole of it, and its common name. Of several common names none is told apart."""
+    text = subject.rfc4514_string()
+    if not text:
+        return ()
+    common = subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    return (f"subject:{text}", f"cn:{common[0].value!s}") if len(common) == 1 else (f"subject:{text}",)
 
 
 def certificate_digest(identity: str) -> bytes:
@@ -142,13 +202,81 @@ def _certificate_digests(text: str) -> tuple[bytes, ...]:
     return tuple(map(certificate_digest, certificate_identities(text)))
 
 
+# --- connections ------------------------------------------------------------------------------------------------------
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What a connection tells of its peer, found out once."""
+
+    is_gateway: bool
+    """Whether what it says in headers about a caller is believed."""
+    digests: tuple[bytes, ...] = ()
+    """Under what its certificate may be registered."""
+    identities: tuple[str, ...] = ()
+    valid_until_ms: int = 0
+    """The end of its certificate, UTC milliseconds: a connection may outlast it."""
+
+
+class Peers:
+    """Whom the connections of one listener are from."""
+
+    def __init__(self, listener: Listener, section: str) -> None:
+        """Raises `OperatorError` where the trusted proxies are no addresses."""
+        self._has_gateway = bool(listener.client_certificate_header) or getattr(listener, "trust_client_id", False)
+        self._networks = networks_of(listener.trusted_proxies, f"{section}.trusted_proxies")
+
+    def known(self, peer: Peer) -> Known:
+        """What is known of a peer; found out with its first request."""
+        if not isinstance(peer.known_as, Known):
+            peer.known_as = self._look_at(peer)
+        return peer.known_as
+
+    def _look_at(self, peer: Peer) -> Known:
+        is_gateway = self._has_gateway and _is_in(peer.address, self._networks)
+        if is_gateway or peer.certificate is None:
+            # A gateway's certificate is its own, not the caller's.
+            return Known(is_gateway)
+        try:
+            certificate = x509.load_der_x509_certificate(peer.certificate)
+            identities = _identities(certificate)
+        except (ValueError, x509.InvalidVersion):
+            return Known(is_gateway)
+        return Known(
+            is_gateway,
+            tuple(map(certificate_digest, identities)),
+            identities,
+            int(certificate.not_valid_after_utc.timestamp()) * 1000,
+        )
+
+
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def networks_of(text: str, name: str) -> tuple[_Network, ...]:
+    """Addresses and networks between commas. Raises `OperatorError` naming the key."""
+    try:
+        return tuple(ipaddress.ip_network(each.strip()) for each in text.split(",") if each.strip())
+    except ValueError as error:
+        raise OperatorError(f"{name} must hold addresses and networks, separated by commas: {error}.") from None
+
+
+def _is_in(address: str, networks: tuple[_Network, ...]) -> bool:
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    # A listener for both kinds of addresses tells those of the older kind in the newer form.
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return any((mapped or found) in each for each in networks)
+
+
 # --- participants' requests -------------------------------------------------------------------------------------------
 
-Identify = Callable[[Headers], str | None]
+Identify = Callable[[Headers, Peer], str | None]
 """Who a request is from by what it shows, for `check_request` to compare. Raises `FspiopError` 401 or 3100."""
 
 
-def by_source_header(headers: Headers) -> str | None:
+def by_source_header(headers: Headers, _peer: Peer = NOBODY) -> str | None:
     """Believes FSPIOP-Source: only what a gateway says, where there is one, must agree with it."""
     return headers.get("x-client-id")
 
@@ -170,38 +298,40 @@ class Credentials:
     ) -> None:
         self._directory = directory
         self._now_ms = now_ms
+        self._peers = Peers(settings, "participants_api")
         self._trusts_client_id = settings.trust_client_id
         self._certificate_header = settings.client_certificate_header.lower()
-        self._has_gateway = settings.trust_client_id or bool(settings.client_certificate_header)
         self._names = frozenset(("authorization", "x-api-key", "x-client-id", self._certificate_header))
         self._certificate_digests = lru_cache(CERTIFICATES_KEPT_MAX)(_certificate_digests)
 
-    def __call__(self, headers: Headers) -> str:
+    def __call__(self, headers: Headers, peer: Peer = NOBODY) -> str:
         """The participant that the request shows to be from. Tells the caller little, and the log why it is refused."""
         try:
-            return self._caller(headers)
+            return self._caller(headers, self._peers.known(peer))
         except _RefusedError as refusal:
             log.info("a caller is refused", source=headers.get("fspiop-source"), reason=refusal.reason)
             raise refusal.error from None
 
-    def _caller(self, headers: Headers) -> str:
+    def _caller(self, headers: Headers, known: Known) -> str:
         names = self._names
         callers: set[str] = set()
         claimed: set[str] = set()
+        if known.digests:
+            callers.add(self._by_connection(known))
         for name, value in headers.pairs:
             key = name.lower()
             if key not in names:
                 continue
             if key == "authorization":
-                caller = self._by_authorization(value)
+                caller = self._by_authorization(value, known)
                 if caller is not None:
                     callers.add(caller)
             elif key == "x-api-key":
                 callers.add(self._by_digest(CredentialKind.API_KEY, secret_digest(value.strip())))
             elif key == "x-client-id":
                 if value:
-                    (callers if self._trusts_client_id else claimed).add(value)
-            elif value.strip() not in _NO_CERTIFICATE:
+                    (callers if self._trusts_client_id and known.is_gateway else claimed).add(value)
+            elif known.is_gateway and value.strip() not in _NO_CERTIFICATE:
                 callers.add(self._by_certificate(value))
         if not callers:
             raise _RefusedError("it shows nothing", not_authenticated(shown_any=False))
@@ -214,12 +344,12 @@ class Credentials:
             self._check_proxy(only)
         return only
 
-    def _by_authorization(self, value: str) -> FspId | None:
+    def _by_authorization(self, value: str, known: Known) -> FspId | None:
         """Whose token it is; None for one of the gateway's own, that the gateway has checked."""
         token = bearer_token(value)
         if token is not None and token.startswith(SECRET_PREFIX):
             return self._by_digest(CredentialKind.TOKEN, secret_digest(token))
-        if self._has_gateway:
+        if known.is_gateway:
             return None
         raise _invalid("an Authorization that is none of the hub's")
 
@@ -230,14 +360,20 @@ class Credentials:
         return credential.participant
 
     def _by_certificate(self, text: str) -> FspId:
-        directory, now_ms = self._directory(), self._now_ms()
-        digests = self._certificate_digests(text)
-        for digest in digests:
-            credential = find(directory, CredentialKind.CERTIFICATE, digest, now_ms)
-            if credential is not None and credential.participant is not None:
-                return credential.participant
-        shown = " ".join(certificate_identities(text)) or f"which can't be read: {text[:80]!r}"
+        credential = find_certificate(self._directory(), self._certificate_digests(text), self._now_ms())
+        if credential is not None and credential.participant is not None:
+            return credential.participant
+        shown = _shown(certificate_identities(text)) or f"which can't be read: {text[:80]!r}"
         raise _invalid(f"a certificate of nobody, {shown}")
+
+    def _by_connection(self, known: Known) -> FspId:
+        now_ms = self._now_ms()
+        if known.valid_until_ms <= now_ms:
+            raise _invalid(f"a certificate that has expired, {known.identities[0]}")
+        credential = find_certificate(self._directory(), known.digests, now_ms)
+        if credential is None or credential.participant is None:
+            raise _invalid(f"a certificate of nobody, {_shown(known.identities)}")
+        return credential.participant
 
     def _check_proxy(self, caller: str) -> None:
         """Only a proxy speaks for others: any participant could otherwise, by naming itself in FSPIOP-Proxy."""

@@ -14,26 +14,26 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from vuka.api.access import access_warnings
+from vuka.api.access import PEER, access_warnings
 from vuka.api.admin import admin_app
 from vuka.api.fspiop import FspiopApi
 from vuka.api.hub import Hub, open_database
 from vuka.api.observed import ObservedApi, ObservedFspiopApi
 from vuka.api.siblings import Siblings
-from vuka.api.tls import check_trusted, listener_context
+from vuka.api.tls import FollowingContext, check_trusted, listener_context
 from vuka.config import Config
 from vuka.engine.membership import Identity, place_of
 from vuka.errors import OperatorError
-from vuka.httpserver import HttpServer, Limits
+from vuka.httpserver import NOBODY, HttpServer, Limits, Peer
 
 log: Final = structlog.get_logger("vuka.server")
 
@@ -43,6 +43,9 @@ SHUTDOWN_SECONDS: Final = 10
 BACKLOG: Final = 2_048
 SWITCH_INTERVAL_SECONDS: Final = 0.0005
 """How soon the thread that waits for the disk gets the interpreter back when its commit is done."""
+
+FILES_SECONDS: Final = 1.0
+"""How often files for TLS are looked at while nobody connects."""
 
 YOUNG_OBJECTS: Final = 20_000
 """Objects made between two runs of the garbage collector: a batch of payments makes thousands, all short-lived."""
@@ -55,6 +58,21 @@ class Addresses(msgspec.Struct, frozen=True):
     operators_url: str
 
 
+class _PeerProtocol(HttpToolsProtocol):
+    """Tells each request's application who is at the other end of its connection."""
+
+    _peer: Peer = NOBODY
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._peer = Peer.of(transport)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        # The server's own keys are typed, an application's are its business.
+        cast("dict[str, object]", self.scope)[PEER] = self._peer
+
+
 class _Server(uvicorn.Server):
     """A listener that says when it listens, and leaves signals to the process: there are two of them."""
 
@@ -65,6 +83,15 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.listening.set()
+
+    def end_connections(self) -> None:
+        """Has every connection end with what it owes: its client begins another, and is looked at anew."""
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, HttpToolsProtocol):
+                if _is_idle(connection):
+                    connection.transport.abort()
+                else:
+                    connection.shutdown()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self.config.ssl is not None:
@@ -144,8 +171,8 @@ async def serve(
                 bind(config.operators_api.host, config.operators_api.port, "operators"),
             )
         participants_socket, operators_socket = sockets
-        for listener in sockets:
-            resources.callback(listener.close)
+        for each in sockets:
+            resources.callback(each.close)
         if identity is None and database.is_remote:
             identity = Identity.draw(place_of(Path(config.data_dir)))
         hub = Hub(config, database, identity=identity, siblings=siblings)
@@ -160,6 +187,14 @@ async def serve(
             tls=participants_tls,
         )
         operators = _server(_operators_api(hub), operators_tls)
+        for listener, tls, server in (
+            (config.participants_api, participants_tls, participants),
+            (config.operators_api, operators_tls, operators),
+        ):
+            if tls is not None and listener.client_ca_file:
+                # Whoever is believed no longer may have come in before.
+                tls.on_change.append(server.end_connections)
+        following = asyncio.create_task(_follow([each for each in (participants_tls, operators_tls) if each]))
         stopping = stop or asyncio.Event()
         _on_signals(stopping)
         await participants.start(participants_socket, backlog=BACKLOG)
@@ -181,16 +216,25 @@ async def serve(
             ready(addresses, hub)
         ends = [asyncio.create_task(event.wait()) for event in (stopping, hub.engine.fenced)]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        for each in ends:
-            each.cancel()
+        for end in ends:
+            end.cancel()
         log.info("the hub is stopping")
         hub.is_stopping = True
+        following.cancel()
         operators.should_exit = True
         await asyncio.gather(participants.stop(SHUTDOWN_SECONDS), operators_task)
         await hub.stop()
         log.info("the hub has stopped")
         if hub.engine.fenced.is_set():
             raise OperatorError("Another hub process has taken over from this one, which was silent. Start it again.")
+
+
+async def _follow(contexts: Sequence[FollowingContext]) -> None:
+    """Looks whether files for TLS have changed, for those connections too after which no other comes."""
+    while contexts:
+        await asyncio.sleep(FILES_SECONDS)
+        for each in contexts:
+            each.refresh()
 
 
 def _operators_api(hub: Hub) -> ObservedApi:
@@ -203,7 +247,7 @@ def _server(app: Callable[..., object], tls: ssl.SSLContext | None) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=_PeerProtocol,
             ws="none",
             lifespan="off",
             access_log=False,

@@ -48,7 +48,9 @@ def grant(
     api_key: Annotated[bool, typer.Option("--api-key", help="An API key, for X-Api-Key, instead of a token.")] = False,
     certificate: Annotated[
         str | None,
-        typer.Option(help="Its client certificate instead: the subject, the SHA-256 fingerprint, or a PEM file."),
+        typer.Option(
+            help="A client certificate instead: its PEM file, SHA-256 fingerprint, subject, or a name such as cn:bank."
+        ),
     ] = None,
     label: Annotated[str | None, typer.Option(help="A label for a participant's, to tell several apart.")] = None,
     expires: Annotated[
@@ -65,8 +67,8 @@ def grant(
         fail("Say who: --operator NAME with --role, or --participant NAME.")
     if operator is not None and not role:
         fail(f"Say what {operator} may do: --role {', --role '.join(Role)}.")
-    if operator is not None and (api_key or certificate is not None or label is not None):
-        fail("An operator has a token: --api-key, --certificate and --label are for participants.")
+    if operator is not None and (api_key or label is not None):
+        fail("An operator has a token or a certificate: --api-key and --label are for participants.")
     if participant is not None and role:
         fail("A participant has no roles: --role is for operators.")
     if api_key and certificate is not None:
@@ -93,12 +95,12 @@ def grant(
         what = "API key" if api_key else "token"
         console.print(f"The {what}, shown this once:", highlight=False)
         typer.echo(made["secret"])
-    else:
+    elif operator is None:
         console.print(f"The certificate is {made['name']}.", highlight=False, markup=False)
 
 
 def _certificate(text: str) -> str:
-    """What the gateway will pass on: as it was given, or the content of a file."""
+    """What it is known by: as it was given, or the content of a file."""
     try:
         file = Path(text)
         return file.read_text(encoding="ascii") if file.is_file() else text

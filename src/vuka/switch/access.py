@@ -36,10 +36,10 @@ class CredentialKind(StrEnum):
     API_KEY = "API_KEY"
     """``X-Api-Key: …``"""
     CERTIFICATE = "CERTIFICATE"
-    """A client certificate, that the gateway in front has verified."""
+    """A client certificate, that the hub's own TLS or the gateway in front has verified."""
 
 
-OPERATOR_KINDS: Final = (CredentialKind.TOKEN,)
+OPERATOR_KINDS: Final = (CredentialKind.TOKEN, CredentialKind.CERTIFICATE)
 
 
 class Role(StrEnum):
@@ -143,7 +143,7 @@ def _holder_fault(work: Work, command: IssueCredential) -> FspiopError | None:
     """Why nobody can hold such a credential."""
     if command.participant is None:
         if command.kind not in OPERATOR_KINDS:
-            return _validation_error(f"an operator's credential is a {OPERATOR_KINDS[0]}")
+            return _validation_error(f"an operator's credential is a {' or a '.join(OPERATOR_KINDS)}")
         unknown = sorted(set(command.roles) - set(Role))
         if unknown or not command.roles:
             return _validation_error(f"roles must be of {', '.join(Role)}, at least one")
