@@ -147,6 +147,77 @@ class OperatorsApi(Listener, frozen=True, forbid_unknown_fields=True):
         return bool(self.client_certificate_header or self.client_ca_file) or not self.is_loopback
 
 
+class OAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Access tokens (JWT) of authorization servers, shown as bearer tokens."""
+
+    issuers: Annotated[
+        str, Meta(description="Whose tokens are believed: their `iss`, separated by commas. Empty: nobody's.")
+    ] = ""
+    keys: Annotated[
+        str,
+        Meta(description="For each of them, in their order: its key set (JWKS), a file or a URL of https."),
+    ] = ""
+    ca_file: Annotated[
+        str,
+        Meta(description="The authorities (PEM) to believe of those URLs. Empty: those that the system believes."),
+    ] = ""
+    participants_audience: Annotated[
+        str, Meta(description="The `aud` of participants' tokens. Empty: their API takes no such tokens.")
+    ] = ""
+    participant_claim: Annotated[
+        str, Meta(min_length=1, description="The claim that says which participant: a name, or a path with dots.")
+    ] = "client_id"
+    participants: Annotated[
+        str,
+        Meta(
+            description=(
+                "Which participants its values stand for, e.g. client-17=greenbank,client-18=pesapay. Empty: each for "
+                "the participant of that name."
+            )
+        ),
+    ] = ""
+    operators_audience: Annotated[
+        str, Meta(description="The `aud` of operators' tokens. Empty: their API takes no such tokens.")
+    ] = ""
+    operator_claim: Annotated[
+        str, Meta(min_length=1, description="The claim with the operator's name, for the records and the log.")
+    ] = "sub"
+    roles_claim: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="The claim with its roles: a list, or a text with spaces, e.g. realm_access.roles or scope.",
+        ),
+    ] = "roles"
+    roles: Annotated[
+        str,
+        Meta(
+            description=(
+                "Which roles its values stand for, e.g. hub-staff=operate,hub-treasury=finance. Empty: each for the "
+                "role of that name."
+            )
+        ),
+    ] = ""
+    algorithms: Annotated[
+        str,
+        Meta(
+            pattern="^(RS256|PS256|ES256)(,(RS256|PS256|ES256))*$",
+            description="With what tokens may be signed, of RS256, PS256 and ES256.",
+        ),
+    ] = "RS256,PS256,ES256"
+    leeway_seconds: Annotated[
+        int, Meta(ge=0, le=300, description="How far the server's clock may be from the hub's, in seconds.")
+    ] = 30
+    refresh_seconds: Annotated[
+        int, Meta(ge=1, description="How old fetched keys may be before they are fetched anew, in seconds.")
+    ] = 3_600
+    refresh_seconds_min: Annotated[
+        int,
+        Meta(ge=1, description="Least time between two fetches when a token has a key that is not known, in seconds."),
+    ] = 30
+    timeout_ms: Annotated[int, Meta(ge=1, description="Longest wait for a key set, in ms.")] = 5_000
+
+
 class Store(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the records are."""
 
@@ -430,6 +501,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     store: Store = Store()
     participants_api: ParticipantsApi = ParticipantsApi()
     operators_api: OperatorsApi = OperatorsApi()
+    oauth: OAuth = OAuth()
     scheme: Scheme = Scheme()
     signatures: Signatures = Signatures()
     oracles: Oracles = Oracles()

@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 from tests.switch.scheme_bench import SchemeBench
 
 from vuka.api.admin import admin_app
+from vuka.api.tokens import AccessTokens
 from vuka.config import Config
 from vuka.fspiop.jws import PublicKey
 from vuka.ledger.model import Ledger
@@ -31,6 +32,7 @@ class BenchHub:
         self.refuses: Exception | None = None
         """What every command is refused with, e.g. an overloaded hub's error."""
         self.signs_with: PublicKey | None = None
+        self.tokens: AccessTokens | None = None
 
     def now_ms(self) -> int:
         return self.bench.now_ms

@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 from tests.certificates import Authority
+from tests.cli.conftest import refused, vuka
 from tests.e2e.running import RunningHub, running
 
 from vuka.cli.hub import make_admin_token
@@ -240,6 +241,24 @@ async def test_a_certificate_is_required_where_the_hub_says_so(tmp_path: Path) -
                     await client.send(Request("GET", f"{secured.hub.participants_url}/health"))
         assert any(each.get("reason") == "it shows no certificate" for each in lines)
         assert (await secured.asked(secured.authority.issue("greenbank"))).status == 401
+
+
+async def test_commands_show_the_certificate_that_they_are_given(tmp_path: Path) -> None:
+    async with secured_hub(tmp_path, OPERATORS_API_CLIENT_CERTIFICATE="required") as secured:
+        url, ca_file = secured.hub.operators_url, str(secured.authority.file)
+        certificate, key = secured.authority.issue("alice")
+        body = {"operator": "alice", "kind": "CERTIFICATE", "certificate": "CN=alice", "roles": ["read"]}
+        await secured.admin("POST", "/credentials", body)
+        both = tmp_path / "alice-both.pem"
+        both.write_bytes(certificate.read_bytes() + key.read_bytes())
+        ask = ("participant", "list", "--url", url)
+        shown = await asyncio.to_thread(vuka, "--ca-file", ca_file, "--certificate", str(both), *ask)
+        assert shown.exit_code == 0, shown.output
+        assert "greenbank" in shown.output
+        without = await asyncio.to_thread(vuka, "--ca-file", ca_file, *ask)
+        assert (without.exit_code, "No hub answers" in without.stderr) == (1, True)
+        said = await asyncio.to_thread(refused, "--ca-file", ca_file, "--certificate", str(certificate), *ask)
+        assert "it must hold a certificate and its private key. See --certificate." in said
 
 
 async def test_a_renewed_certificate_of_the_hub_holds_from_the_next_connection_on(secured: Secured) -> None:

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vuka.api.hub import Hub
 from vuka.api.identity import (
     BEARER,
+    SECRET_PREFIX,
     Known,
     Peers,
     bearer_token,
@@ -31,9 +32,11 @@ from vuka.api.identity import (
     certificate_identities,
     find,
     find_certificate,
+    keys_pending,
     not_authenticated,
     secret_digest,
 )
+from vuka.api.tokens import AccessTokens, KeysPendingError, TokenError
 from vuka.config import Config
 from vuka.engine.auditlog import ACTING
 from vuka.errors import ErrorCode, FspiopError
@@ -223,10 +226,25 @@ class OperatorAccess:
         token = bearer_token(authorization)
         if token is None:
             return None
+        if self._hub.tokens is not None and not token.startswith(SECRET_PREFIX):
+            return self._by_access_token(self._hub.tokens, token)
         credential = find(self._hub.directory, CredentialKind.TOKEN, secret_digest(token), self._hub.now_ms())
         if credential is None or credential.participant is not None:
             return None
         return Operator(credential.name, credential.roles, credential.credential_id)
+
+    def _by_access_token(self, tokens: AccessTokens, token: str) -> Operator | None:
+        """Whose token of an authorization server it is. Raises `FspiopError` 2003 where that can't be told yet."""
+        try:
+            found = tokens.operator(token)
+        except KeysPendingError:
+            if self._required:
+                raise keys_pending() from None
+            return None
+        except TokenError as error:
+            log.info("a token is refused", reason=str(error))
+            return None
+        return Operator(found.name, found.roles)
 
     def _certificate(self, scope: Scope) -> Operator | None:
         """Whose certificate the connection shows, or the gateway passes on."""

@@ -170,7 +170,7 @@ class FspiopApi:
         settings = hub.config.participants_api
         self.body_bytes_max = settings.body_bytes_max
         self._hub = hub
-        self._identify = identifier(settings, lambda: hub.directory, hub.now_ms)
+        self._identify = identifier(settings, lambda: hub.directory, hub.now_ms, hub.tokens)
         self._certificate_header = settings.client_certificate_header.lower()
 
     def accept(self, head: Head) -> Accepted | Answer:

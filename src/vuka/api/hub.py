@@ -18,6 +18,7 @@ from vuka.api.metrics import Metrics
 from vuka.api.oracle_client import OracleClient
 from vuka.api.siblings import Siblings
 from vuka.api.signatures import HubKey
+from vuka.api.tokens import access_tokens
 from vuka.api.wire import FspiopWire
 from vuka.channels import channels
 from vuka.config import Config
@@ -171,9 +172,13 @@ class Hub:
         )
         self.oracles = OracleClient(config.oracles, clock, self.metrics.oracle_asked)
         """The oracles outside the hub."""
+        self.tokens = access_tokens(config, clock)
+        """What checks tokens of authorization servers; None where none is believed."""
 
     async def start(self) -> None:
         """Takes up what an earlier process left undone."""
+        if self.tokens is not None:
+            await self.tokens.start()
         await self.engine.start()
         if self.siblings is not None:
             await self.siblings.start(lambda: self.metrics.families(self.engine, self.health()))
@@ -183,6 +188,8 @@ class Hub:
         if self.siblings is not None:
             self.siblings.stop()
         await self.oracles.close(self.config.engine.drain_seconds * 1000)
+        if self.tokens is not None:
+            await self.tokens.close()
         await self.engine.stop()
         self._ledger.close()
         log.info("what the engine did", **msgspec.structs.asdict(self.engine.statistics))

@@ -28,6 +28,7 @@ import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from vuka.api.tokens import AccessTokens, KeysPendingError, TokenError
 from vuka.config import Listener, ParticipantsApi
 from vuka.errors import ErrorCode, FspiopError, OperatorError
 from vuka.fspiop.headers import Headers
@@ -294,9 +295,14 @@ class Credentials:
     """Has every request show who sends it."""
 
     def __init__(
-        self, settings: ParticipantsApi, directory: Callable[[], Directory], now_ms: Callable[[], int]
+        self,
+        settings: ParticipantsApi,
+        directory: Callable[[], Directory],
+        now_ms: Callable[[], int],
+        tokens: AccessTokens | None = None,
     ) -> None:
         self._directory = directory
+        self._tokens = tokens
         self._now_ms = now_ms
         self._peers = Peers(settings, "participants_api")
         self._trusts_client_id = settings.trust_client_id
@@ -349,6 +355,8 @@ class Credentials:
         token = bearer_token(value)
         if token is not None and token.startswith(SECRET_PREFIX):
             return self._by_digest(CredentialKind.TOKEN, secret_digest(token))
+        if token is not None and self._tokens is not None:
+            return _token_holder(self._tokens.participant, token)
         if known.is_gateway:
             return None
         raise _invalid("an Authorization that is none of the hub's")
@@ -383,11 +391,33 @@ class Credentials:
             raise _RefusedError(f"{caller} is no proxy", error)
 
 
-def identifier(settings: ParticipantsApi, directory: Callable[[], Directory], now_ms: Callable[[], int]) -> Identify:
+def identifier(
+    settings: ParticipantsApi,
+    directory: Callable[[], Directory],
+    now_ms: Callable[[], int],
+    tokens: AccessTokens | None = None,
+) -> Identify:
     """How the participants' API finds out who calls, by its settings."""
     if settings.requires_authentication:
-        return Credentials(settings, directory, now_ms)
+        return Credentials(settings, directory, now_ms, tokens)
     return by_source_header
+
+
+def _token_holder(read: Callable[[str], FspId], token: str) -> FspId:
+    """Whose token of an authorization server it is."""
+    try:
+        return read(token)
+    except KeysPendingError as error:
+        raise _RefusedError(f"it shows {error}", keys_pending()) from None
+    except TokenError as error:
+        raise _invalid(str(error)) from None
+
+
+def keys_pending() -> FspiopError:
+    """503: whether a token lets its holder in will be known in a moment."""
+    detail = "the keys of the token's issuer are not known yet"
+    error = ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE
+    return FspiopError(error, detail, status=503, headers=(("Retry-After", "1"),))
 
 
 def without(headers: Headers, name: str) -> Headers:

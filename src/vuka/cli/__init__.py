@@ -76,11 +76,21 @@ def _root(
             show_default="those that are usually believed",
         ),
     ] = "",
+    certificate: Annotated[
+        str,
+        typer.Option(
+            "--certificate",
+            envvar="VUKA_CERTIFICATE_FILE",
+            help="Your certificate and its private key (PEM, one file), for a hub that asks for one.",
+            show_default="none",
+        ),
+    ] = "",
 ) -> None:
-    from vuka.cli.client import use_ca_file, use_token
+    from vuka.cli.client import use_ca_file, use_certificate, use_token
 
     use_token(token)
     use_ca_file(ca_file)
+    use_certificate(certificate)
 
 
 def application(names: Iterable[str] = tuple(_COMMANDS)) -> typer.Typer:

@@ -34,6 +34,7 @@ _FOUND_NOTHING: Final = re.compile(r"not found|No settlements found")
 # What stands before the command's name is read before the command knows it.
 _GIVEN_TOKEN: Final = ContextVar("given token", default="")
 _GIVEN_CA_FILE: Final = ContextVar("given file of authorities", default="")
+_GIVEN_CERTIFICATE: Final = ContextVar("given certificate of the operator", default="")
 
 HubUrl = Annotated[
     str,
@@ -75,14 +76,24 @@ def _ask(url: str, method: str, path: str, body: object | None = None) -> httpx.
 
 
 def _believed() -> ssl.SSLContext | bool:
-    """Whom to believe of a hub with https. Ends the command where the file that names them can't be used."""
-    file = _GIVEN_CA_FILE.get()
-    if not file:
+    """Whom to believe of a hub with https, and what to show it. Ends the command where a file for it can't be used."""
+    file, certificate = _GIVEN_CA_FILE.get(), _GIVEN_CERTIFICATE.get()
+    if not file and not certificate:
         return True
     try:
-        return ssl.create_default_context(cafile=file)
+        context = ssl.create_default_context(cafile=file or None)
     except OSError as error:
         fail(f"{file} can't be used to know the hub by: {error.strerror or error}. See --ca-file.")
+    if certificate:
+        try:
+            # Without a password OpenSSL would ask the terminal for one.
+            context.load_cert_chain(certificate, password="")
+        except OSError as error:
+            reason = (
+                "it must hold a certificate and its private key" if isinstance(error, ssl.SSLError) else error.strerror
+            )
+            fail(f"{certificate} can't be shown to the hub: {reason}. See --certificate.")
+    return context
 
 
 def _value(url: str, answer: httpx.Response, *, exact: bool) -> Any:
@@ -148,6 +159,11 @@ def use_token(text: str) -> None:
 def use_ca_file(file: str) -> None:
     """Believes the authorities in a file (PEM) of a hub with https; empty: the usual ones."""
     _GIVEN_CA_FILE.set(file)
+
+
+def use_certificate(file: str) -> None:
+    """Shows a hub with https the certificate in a file (PEM, with its private key); empty: none."""
+    _GIVEN_CERTIFICATE.set(file)
 
 
 def find_token(url: str) -> Token | None:
