@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -346,3 +347,113 @@ async def test_a_connection_that_was_idle_for_long_is_not_used_again(
         monkeypatch.setattr("vuka.httpclient.IDLE_SECONDS_MAX", 0)
         await client.send(Request("GET", url))
     assert connections == 2
+
+
+# --- whom it may connect to -------------------------------------------------------------------------------------------
+
+
+class Only:
+    """A guard that knows one address, and what it was asked."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.asked: list[tuple[str, str, int, bool]] = []
+
+    def refusal(self, host: str, address: str, port: int, *, is_secure: bool) -> str | None:
+        self.asked.append((host, address, port, is_secure))
+        return None if address == self.address else f"not {address}"
+
+
+def _resolving(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
+    """Has names resolve to these addresses, other ones each time; what was looked up."""
+    looked_up: list[str] = []
+    rest = list(answers)
+
+    async def getaddrinfo(host: str, port: int, **_options: object) -> list[tuple[object, ...]]:
+        looked_up.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in rest.pop(0)]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    return looked_up
+
+
+async def test_what_a_guard_refuses_is_not_connected_to(echo: tuple[Server, list[Inquiry]]) -> None:
+    server, heard = echo
+    guard = Only("192.0.2.1")
+    client = HttpClient(guard=guard)
+    with pytest.raises(TransportError, match=r"not 127\.0\.0\.1"):
+        await client.send(Request("GET", f"{server.url}/"))
+    assert heard == []
+    assert guard.asked == [("127.0.0.1", "127.0.0.1", server.port, False)]
+    await client.close()
+
+
+async def test_a_name_is_connected_to_at_the_address_that_was_looked_at(
+    echo: tuple[Server, list[Inquiry]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name server that answers one address to the check and another to the connection gains nothing."""
+    server, heard = echo
+    looked_up = _resolving(monkeypatch, ["192.0.2.9", "127.0.0.1"], ["192.0.2.9"])
+    client = HttpClient(guard=Only("127.0.0.1"))
+    answer = await client.send(Request("GET", f"http://dfsp.example:{server.port}/x"))
+    assert answer.status == 200
+    assert looked_up == ["dfsp.example"]
+    assert heard[0].headers["host"] == f"dfsp.example:{server.port}"
+    await client.close()
+    again = HttpClient(guard=Only("127.0.0.1"))
+    with pytest.raises(TransportError, match=r"not 192\.0\.2\.9"):
+        await again.send(Request("GET", f"http://dfsp.example:{server.port}/x"))
+    assert len(heard) == 1
+    await again.close()
+
+
+async def test_of_several_addresses_the_next_is_tried_where_one_does_not_answer(
+    echo: tuple[Server, list[Inquiry]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, heard = echo
+    _resolving(monkeypatch, ["127.0.0.2", "127.0.0.1"])
+
+    class Anybody:
+        def refusal(self, host: str, address: str, port: int, *, is_secure: bool) -> str | None:
+            return None
+
+    client = HttpClient(guard=Anybody())
+    assert (await client.send(Request("GET", f"http://dfsp.example:{server.port}/"))).status == 200
+    assert len(heard) == 1
+    await client.close()
+
+
+# --- who answers slowly, or without end -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"])
+async def test_an_answer_that_drips_ends_with_the_time_of_the_request(start: bytes) -> None:
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(start)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+
+    client = HttpClient(timeout_ms=200)
+    async with raw_server(drip) as url:
+        with pytest.raises(TransportError, match="timed out after"):
+            await client.send(Request("GET", url))
+    await client.close()
+
+
+@pytest.mark.parametrize("header", [b"X-%d: " + b"y" * 1_000 + b"\r\n", b"x" * 1_000])
+async def test_headers_without_end_are_refused(header: bytes) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        for number in itertools.count():
+            writer.write(header % number if b"%d" in header else header)
+            await writer.drain()
+
+    client = HttpClient(timeout_ms=5_000)
+    async with raw_server(talk) as url:
+        with pytest.raises(TransportError, match=r"too large|not HTTP"):
+            await client.send(Request("GET", url))
+    await client.close()

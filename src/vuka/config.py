@@ -374,6 +374,36 @@ class Courier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
 
 
+class Outbound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom the hub may call: participants, oracles, webhooks; and what it shows them."""
+
+    https_only: Annotated[bool, Meta(description="Call nobody but by https.")] = False
+    allowed: Annotated[
+        str,
+        Meta(
+            description=(
+                "The only ones that may be called: hosts (dfsp.example), domains (.example) and networks (10.0.0.0/8), "
+                "separated by commas. A network named here may be called though it is of the inside. Empty: anybody."
+            )
+        ),
+    ] = ""
+    loopback: Annotated[
+        str,
+        Meta(
+            pattern="^(auto|allow|refuse)$",
+            description=(
+                "Whether what listens on this machine's loopback addresses may be called: `auto` does so exactly while "
+                "both APIs listen there too. The hub itself never is."
+            ),
+        ),
+    ] = "auto"
+    client_certificate_file: Annotated[
+        str,
+        Meta(description="The certificate (PEM) that the hub shows where it is asked for one. Empty: none."),
+    ] = ""
+    client_key_file: Annotated[str, Meta(description="Its private key (PEM, without a password).")] = ""
+
+
 class Journal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The message journal."""
 
@@ -508,6 +538,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ledger: Ledger = Ledger()
     engine: Engine = Engine()
     courier: Courier = Courier()
+    outbound: Outbound = Outbound()
     journal: Journal = Journal()
     auditlog: AuditLog = AuditLog()
     notifications: Notifications = Notifications()

@@ -17,7 +17,7 @@ import socket
 import ssl
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias, cast
+from typing import Final, Protocol, TypeAlias, cast
 from urllib.parse import unquote, urlsplit
 
 import httptools
@@ -84,6 +84,13 @@ def _last_head(raw: bytes) -> bytes:
 
 class TransportError(Exception):
     """No answer: the message is a short reason."""
+
+
+class Guard(Protocol):
+    """Whom a client may connect to."""
+
+    def refusal(self, host: str, address: str, port: int, *, is_secure: bool) -> str | None:
+        """Why not to an address that a URL's host has now; None where it may."""
 
 
 Outcome: TypeAlias = Response | TransportError
@@ -310,8 +317,10 @@ class HttpClient:
         timeout_ms: int = 10_000,
         tls: ssl.SSLContext | None = None,
         user_agent: str = "vuka",
+        guard: Guard | None = None,
     ) -> None:
-        """``tls`` says whose certificates are believed; None: those that the machine believes."""
+        """``tls`` says whose certificates are believed; None: those that the machine believes. None guards nothing."""
+        self._guard = guard
         self._connect_timeout = connect_timeout_ms / 1000
         self._timeout = timeout_ms / 1000
         self._tls = tls
@@ -462,19 +471,15 @@ class HttpClient:
 
     async def _open(self, exchange: _Exchange) -> None:
         origin = exchange.origin
-        loop = self._running_loop()
         tls = self._context() if origin.is_secure else None
         try:
             async with asyncio.timeout(self._connect_timeout):
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(self, origin),
-                    origin.host,
-                    origin.port,
-                    ssl=tls,
-                    server_hostname=origin.host if tls is not None else None,
-                )
+                connection = await self._connected(origin, tls)
         except TimeoutError:
             self._end(exchange, TransportError(f"timed out after {round((self.now() - exchange.started) * 1000)} ms"))
+            return
+        except TransportError as error:
+            self._end(exchange, error)
             return
         except (OSError, UnicodeError) as error:
             self._end(exchange, TransportError(_reason_of(error)))
@@ -485,6 +490,37 @@ class HttpClient:
             connection.abandon()
             return
         connection.send(exchange)
+
+    async def _connected(self, origin: _Origin, tls: ssl.SSLContext | None) -> _Connection:
+        """A new connection. Raises `TransportError` where the guard refuses, `OSError` where there is none."""
+        guard = self._guard
+        if guard is None:
+            return await self._connected_to(origin, origin.host, tls)
+        # Connected to is what was looked at: another look-up of the name might find another address.
+        found = await self._running_loop().getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        refusals = [guard.refusal(origin.host, each, origin.port, is_secure=origin.is_secure) for each in addresses]
+        allowed = [each for each, refusal in zip(addresses, refusals, strict=True) if refusal is None]
+        if not allowed:
+            raise TransportError(next(iter(refusals)) or "unknown host")
+        for each in allowed[:-1]:
+            try:
+                return await self._connected_to(origin, each, tls)
+            except ssl.SSLCertVerificationError:
+                raise
+            except OSError:
+                continue
+        return await self._connected_to(origin, allowed[-1], tls)
+
+    async def _connected_to(self, origin: _Origin, host: str, tls: ssl.SSLContext | None) -> _Connection:
+        _, connection = await self._running_loop().create_connection(
+            lambda: _Connection(self, origin),
+            host,
+            origin.port,
+            ssl=tls,
+            server_hostname=origin.host if tls is not None else None,
+        )
+        return connection
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:

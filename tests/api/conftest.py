@@ -12,6 +12,7 @@ from tests.switch.scheme_bench import SchemeBench
 from vuka.api.admin import admin_app
 from vuka.api.tokens import AccessTokens
 from vuka.config import Config
+from vuka.destinations import Destinations
 from vuka.fspiop.jws import PublicKey
 from vuka.ledger.model import Ledger
 from vuka.store import Tx
@@ -33,6 +34,7 @@ class BenchHub:
         """What every command is refused with, e.g. an overloaded hub's error."""
         self.signs_with: PublicKey | None = None
         self.tokens: AccessTokens | None = None
+        self.destinations = Destinations(self.config)
 
     def now_ms(self) -> int:
         return self.bench.now_ms

@@ -685,6 +685,26 @@ def test_an_endpoint_has_a_type_and_a_value(client: TestClient, dfsp: str, body:
     assert error(client.post(f"/participants/{dfsp}/endpoints", json=body))[:2] == (400, code)
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "words"),
+    [
+        ("FSPIOP_CALLBACK_URL_QUOTES", "dfsp", "must be a URL of http or https"),
+        ("FSPIOP_CALLBACK_URL_TRANSFER_PUT", "http://169.254.169.254/latest", "is none that participants have"),
+        ("FSPIOP_CALLBACK_URL_TRANSFER_PUT", "http://127.0.0.1:4001/{{transferId}}", "is the hub's own"),
+        ("FSPIOP_CALLBACK_URL_PARTIES_GET", "http://{{partyIdentifier}}/", "must name its host: a placeholder"),
+        ("ALARM_NOTIFICATION_URL", "http://user:secret@alarms.example/", "must not carry a user name or a password"),
+    ],
+)
+def test_an_endpoint_that_the_hub_will_not_call_is_refused_and_not_kept(
+    client: TestClient, dfsp: str, kind: str, value: str, words: str
+) -> None:
+    answer = client.post(f"/participants/{dfsp}/endpoints", json={"type": kind, "value": value})
+    status, code, description = error(answer)
+    assert (status, code) == (400, "3101")
+    assert description.startswith(f"Malformed syntax - value of {kind} {words}")
+    assert client.get(f"/participants/{dfsp}/endpoints").json() == []
+
+
 MODEL = {
     "settlementModelId": 1,
     "name": "DEFAULTDEFERREDNET",

@@ -15,7 +15,7 @@ import pytest
 
 from vuka.channels import webhook
 from vuka.channels.words import compose
-from vuka.config import Config, Notifications
+from vuka.config import Config, Notifications, Outbound
 from vuka.errors import OperatorError
 from vuka.plugins import THRESHOLD_BREACH, DeliveryError, Notification
 from vuka.sim.server import Answer, Handler, Inquiry, Server
@@ -221,3 +221,18 @@ async def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPat
     async with receiver(Answer(200)) as (url, got):
         await post(url)
     assert len(got) == 1
+
+
+async def test_nobody_is_told_whom_the_hub_does_not_call() -> None:
+    async with receiver(Answer(204)) as (url, got):
+        config = Config(outbound=Outbound(loopback="refuse"))
+        (channel,) = webhook.vuka_notification_channels(config)
+        with pytest.raises(DeliveryError, match="is of the hub's own machine"):
+            await asyncio.to_thread(channel.deliver, notification(), url)
+        assert got == []
+
+
+async def test_a_receiver_is_told_which_of_its_hosts_is_meant() -> None:
+    async with receiver(Answer(204)) as (url, got):
+        await post(url.replace("127.0.0.1", "localhost"))
+    assert got[0].headers["host"].startswith("localhost:")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
+from tests.answering import answering
 from tests.cli.conftest import refused, vuka, vuka_process
 
 from vuka.cli.hub import found
@@ -38,14 +40,14 @@ WAIT_SECONDS = 20
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
-    """A hub with two participants: greenbank's webhook is no URL, so that what it is told is parked at once."""
+    """A hub with two participants: greenbank's webhook is gone, so that what it is told is parked at once."""
     data = tmp_path_factory.mktemp("notifications")
     found(load(None, {}, data_dir=str(data)), "Notifications", ["USD"])
-    with hub_process(data, environment=ENVIRONMENT) as running:
+    with answering(410) as gone, hub_process(data, environment=ENVIRONMENT) as running:
         url = running.operators_url
         for name in ("greenbank", "pesapay"):
             said(url, "participant", "add", name, "-c", "USD")
-        said(url, "participant", "endpoint", "greenbank", "ALARM_NOTIFICATION_URL", "http://[")
+        said(url, "participant", "endpoint", "greenbank", "ALARM_NOTIFICATION_URL", gone)
         for name in ("greenbank", "pesapay"):
             said(url, "participant", "limit", name, "1000", "-c", "USD")
             said(url, "funds", "in", name, "1000 USD")
@@ -106,7 +108,7 @@ def test_what_is_parked_is_listed_shown_and_sent_again(hub: HubProcess) -> None:
     assert "initial, position 0, cap 1000 USD, 0.00 %" in listed
     shown = said(url, "notification", "show", number)
     assert "NET_DEBIT_CAP_ADJUSTMENT of greenbank in USD" in shown
-    assert "the URL is malformed" in shown
+    assert "answered 410" in shown
     assert json.loads(said(url, "notification", "show", number, "--json"))["notificationId"] == number
     assert said(url, "notification", "resend", number) == "1 delivery is on the way again."
     parked(url)
@@ -133,7 +135,9 @@ def test_a_channel_is_tried(hub: HubProcess) -> None:
     url = hub.operators_url
     assert said(url, "notification", "test", "log") == "log has delivered to Hub."
     sentence = refused("notification", "test", "webhook", "--participant", "greenbank", "--url", url)
-    assert sentence == "webhook could not deliver to greenbank (http://[): the URL is malformed."
+    assert re.sub(r"\(http://127\.0\.0\.1:\d+\)", "(URL)", sentence) == (
+        "webhook could not deliver to greenbank (URL): answered 410."
+    )
     assert "pesapay has no endpoint ALARM_NOTIFICATION_URL" in refused(
         "notification", "test", "webhook", "--participant", "pesapay", "--url", url
     )

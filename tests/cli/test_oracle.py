@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.answering import answering
 from tests.cli.conftest import Played
 
 NOWHERE = "http://127.0.0.1:1"
@@ -85,15 +86,22 @@ def test_an_oracle_that_is_not_there_is_named_with_what_to_do(played: Played, co
 
 
 def test_the_test_ends_well_where_every_oracle_answers(played: Played) -> None:
-    added(played, "ALIAS", f"{played.hub.operators_url}/oracle")
-    code, shown = said(played, "test")
+    with answering(200) as url:
+        added(played, "ALIAS", url)
+        code, shown = said(played, "test")
     assert (code, "OK" in shown) == (0, True)
 
 
+def test_the_hubs_own_oracle_is_no_oracle_outside_of_it(played: Played) -> None:
+    code, sentence = said(played, "add-remote", "ALIAS", f"{played.hub.operators_url}/oracle")
+    assert (code, "/requestBody/endpoint/value is the hub's own" in sentence) == (1, True)
+
+
 def test_the_test_ends_with_1_where_an_oracle_is_down(played: Played) -> None:
-    added(played, "ALIAS", f"{played.hub.operators_url}/oracle")
-    added(played, "BUSINESS", NOWHERE)
-    result = played.ask("oracle", "test", "--json")
-    found = {each["oracleIdType"]: (each["status"], each.get("error")) for each in json.loads(result.stdout)}
-    assert (result.exit_code, found) == (1, {"ALIAS": ("OK", None), "BUSINESS": ("DOWN", "connection refused")})
-    assert "connection refused" in said(played, "test")[1]
+    with answering(200) as url:
+        added(played, "ALIAS", url)
+        added(played, "BUSINESS", NOWHERE)
+        result = played.ask("oracle", "test", "--json")
+        found = {each["oracleIdType"]: (each["status"], each.get("error")) for each in json.loads(result.stdout)}
+        assert (result.exit_code, found) == (1, {"ALIAS": ("OK", None), "BUSINESS": ("DOWN", "connection refused")})
+        assert "connection refused" in said(played, "test")[1]

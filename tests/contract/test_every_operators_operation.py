@@ -22,6 +22,7 @@ import httpx
 import pytest
 import pytest_asyncio
 import yaml
+from tests.answering import answering
 from tests.contract.test_every_operation import METHODS, SPECS
 
 from vuka.api.admin import admin_app
@@ -335,15 +336,16 @@ _simple(OWN, "POST", "/notifications/test", 200, "/notifications/test", {"channe
 
 
 async def _parked(desk: Desk) -> str:
-    """The path of a notification that could not be delivered, because there is no such address."""
+    """The path of a notification that could not be delivered, because its receiver is gone."""
     made = await post_participants(desk)
     name = made.json()["name"]
-    address = {"type": "ALARM_NOTIFICATION_URL", "value": "http://["}
-    assert (await desk.ask("POST", f"/participants/{name}/endpoints", address)).status_code == 201
-    assert (await desk.ask("POST", f"/participants/{name}/initialPositionAndLimits", LIMITS)).status_code == 201
-    async with asyncio.timeout(30):
-        while not (found := (await desk.ask("GET", f"/notifications?participant={name}&state=PARKED")).json()):  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+    with answering(410) as gone:
+        address = {"type": "ALARM_NOTIFICATION_URL", "value": gone}
+        assert (await desk.ask("POST", f"/participants/{name}/endpoints", address)).status_code == 201
+        assert (await desk.ask("POST", f"/participants/{name}/initialPositionAndLimits", LIMITS)).status_code == 201
+        async with asyncio.timeout(30):
+            while not (found := (await desk.ask("GET", f"/notifications?participant={name}&state=PARKED")).json()):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
     return f"/notifications/{found[0]['notificationId']}"
 
 

@@ -149,3 +149,41 @@ async def test_commands_know_the_hub_by_the_file_that_they_are_given(secured: Se
     missing = str(tmp_path / "none.pem")
     said = await asyncio.to_thread(refused, "--ca-file", missing, "participant", "list", "--url", url)
     assert said == f"{missing} can't be used to know the hub by: No such file or directory. See --ca-file."
+
+
+async def test_the_hub_shows_its_certificate_to_a_participant_that_asks_for_one(tmp_path: Path) -> None:
+    """Mutual TLS outward; without a certificate such a participant does not listen to the hub."""
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("hub-as-client")
+    context = authority.server_context("payer")
+    context.load_verify_locations(cafile=str(authority.file))
+    context.verify_mode = ssl.CERT_REQUIRED
+    client = HttpClient(timeout_ms=5_000, tls=believing(str(authority.file)))
+    settings = {**_tls(authority), "COURIER_CA_FILE": str(authority.file), "SCHEME_RESULT_DEADLINE_SECONDS": "1"}
+    async with running(tmp_path / "silent", **settings) as hub:
+        silent = Secured(hub, authority, client)
+        await silent.operator.add_hub_accounts("USD")
+        listener = await silent.listen(context)
+        await silent.operator.add_participant("payerfsp", listener.url, {"USD": TERMS})
+        await silent.ask()
+        assert (await silent.parked())[0]["attempts"] > 1
+        assert silent.heard.empty()
+        await listener.stop()
+    settings |= {"OUTBOUND_CLIENT_CERTIFICATE_FILE": str(certificate), "OUTBOUND_CLIENT_KEY_FILE": str(key)}
+    async with running(tmp_path / "shown", **settings) as hub:
+        shown = Secured(hub, authority, client)
+        await shown.operator.add_hub_accounts("USD")
+        listener = await shown.listen(context)
+        await shown.operator.add_participant("payerfsp", listener.url, {"USD": TERMS})
+        path = await shown.ask()
+        async with asyncio.timeout(10):
+            assert await shown.heard.get() == path
+        await listener.stop()
+    await client.close()
+
+
+async def test_a_certificate_to_show_needs_its_key(tmp_path: Path) -> None:
+    certificate, _ = Authority(tmp_path).issue("hub-as-client")
+    with pytest.raises(OperatorError, match=r"outbound\.client_certificate_file needs outbound\.client_key_file"):
+        async with running(tmp_path / "data", OUTBOUND_CLIENT_CERTIFICATE_FILE=str(certificate)):
+            pass

@@ -46,6 +46,7 @@ from vuka.api.admin_enums import enums
 from vuka.api.health import health
 from vuka.api.hub import Hub
 from vuka.errors import ErrorCode, FspiopError, OperatorError
+from vuka.fspiop.endpoints import EndpointKind, EndpointType
 from vuka.fspiop.ilp import transaction_of
 from vuka.fspiop.times import format_datetime_ms
 from vuka.ids import HUB, FspId
@@ -58,6 +59,13 @@ from vuka.switch.directory import POSITION, Directory, Participant, SettlementMo
 T = TypeVar("T")
 
 _ALPHANUMERIC: Final = re.compile(r"[A-Za-z0-9]{2,30}")
+_URL_TYPES: Final = frozenset(
+    each.value
+    for each in EndpointType
+    if each.kind is not EndpointKind.OTHER or each is EndpointType.ALARM_NOTIFICATION_URL
+)
+"""Endpoints that the hub calls."""
+
 _WORD: Final = re.compile(r"[A-Za-z0-9_]{2,30}")
 
 
@@ -418,11 +426,19 @@ class _Operators:
         answers = {each: {"type": each, "value": value} for each, value in found.items()}
         return _json(answers.get(kind, {}) if kind else list(answers.values()))
 
+    def _check_destination(self, endpoint_type: str, value: str) -> None:
+        """Raises `FspiopError` 3101 where the hub would not call a URL."""
+        is_url = endpoint_type in _URL_TYPES and bool(value)
+        fault = self._hub.destinations.fault(value) if is_url else None
+        if fault is not None:
+            raise FspiopError(ErrorCode.MALFORMED_SYNTAX, f"value of {endpoint_type} {fault}")
+
     async def set_endpoint(self, request: Request) -> Response:
         """Sets one endpoint."""
         name = path_name(request)
         body = await read_body(request)
         endpoint = participants.Endpoint(body.text("type"), body.text("value"))
+        self._check_destination(endpoint.type, endpoint.value.strip())
         body.end()
         await self._hub.submit(participants.SetEndpoints(name=name, endpoints=(endpoint,), by=operator_name(request)))
         return Response(status_code=201)

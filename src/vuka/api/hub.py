@@ -22,6 +22,7 @@ from vuka.api.tokens import access_tokens
 from vuka.api.wire import FspiopWire
 from vuka.channels import channels
 from vuka.config import Config
+from vuka.destinations import Destinations
 from vuka.engine import node, notifications
 from vuka.engine.batch import UseCase, use_case
 from vuka.engine.membership import Identity
@@ -60,6 +61,7 @@ from vuka.switch import (
 from vuka.switch.directory import Directory
 from vuka.switch.quote_rules import QuoteRules
 from vuka.switch.work import Command, Inbound, Notice
+from vuka.tls import outgoing_context
 
 log: Final = structlog.get_logger("vuka.hub")
 
@@ -156,6 +158,8 @@ class Hub:
         with database.read() as tx:
             check_choice(tx, config.ledger)
         self._ledger = open_ledger(config.ledger)
+        self.destinations = Destinations(config)
+        """Whom it may call."""
         self.engine = Engine(
             config=config,
             database=database,
@@ -169,8 +173,15 @@ class Hub:
             identity=identity,
             cluster=self._ledger.cluster,
             sign=None if audit_key is None else audit_key.sign,
+            destinations=self.destinations,
         )
-        self.oracles = OracleClient(config.oracles, clock, self.metrics.oracle_asked)
+        self.oracles = OracleClient(
+            config.oracles,
+            clock,
+            self.metrics.oracle_asked,
+            guard=self.destinations,
+            tls=outgoing_context(config.outbound, config.oracles.ca_file, "oracles.ca_file"),
+        )
         """The oracles outside the hub."""
         self.tokens = access_tokens(config, clock)
         """What checks tokens of authorization servers; None where none is believed."""

@@ -12,6 +12,7 @@ the lookups of other types, and whatever waits for an oracle waits in a task of 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Final, TypeAlias
@@ -24,7 +25,7 @@ from vuka.config import Oracles
 from vuka.errors import ErrorCode, FspiopError
 from vuka.fspiop.headers import Headers, forward_headers
 from vuka.fspiop.messages import PartyIdInfo
-from vuka.httpclient import HttpClient, Request, Response, TransportError, believing
+from vuka.httpclient import Guard, HttpClient, Request, Response, TransportError, believing
 from vuka.ids import HUB, FspId
 from vuka.money import CURRENCIES
 from vuka.switch.directory import Oracle
@@ -121,13 +122,22 @@ def _identifier(party: Party) -> tuple[str, str]:
 class OracleClient:
     """Asks oracles. Made for one event loop, closed at the end: what is under way is then told that it failed."""
 
-    def __init__(self, settings: Oracles, clock_ms: Callable[[], int], observer: OracleObserver | None = None) -> None:
+    def __init__(
+        self,
+        settings: Oracles,
+        clock_ms: Callable[[], int],
+        observer: OracleObserver | None = None,
+        *,
+        guard: Guard | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._settings = settings
         self._observer = observer
         self._http = HttpClient(
             connect_timeout_ms=min(CONNECT_TIMEOUT_MS_MAX, settings.timeout_ms),
             timeout_ms=settings.timeout_ms,
-            tls=believing(settings.ca_file),
+            tls=tls or believing(settings.ca_file),
+            guard=guard,
         )
         self._cache = _Cache(settings, clock_ms)
         self._under_way: dict[int, int] = {}

@@ -25,6 +25,7 @@ from vuka.api.access import operator_name
 from vuka.api.health import health
 from vuka.api.hub import Hub
 from vuka.api.oracle_client import OracleHealth
+from vuka.destinations import Destinations
 from vuka.errors import ErrorCode, FspiopError
 from vuka.fspiop.headers import BODY_MAX
 from vuka.fspiop.messages import (
@@ -159,7 +160,7 @@ class _Outside:
             AddOracle(
                 party_id_type=info.oracle_id_type,
                 currency=_currency(info.currency),
-                value=_base_url(info.endpoint.value),
+                value=_base_url(info.endpoint.value, self._hub.destinations),
                 is_default=bool(info.is_default),
                 by=operator_name(request),
             )
@@ -177,7 +178,7 @@ class _Outside:
                 oracle_id=oracle_id,
                 party_id_type=info.oracle_id_type,
                 currency=_currency(info.currency),
-                value=_base_url(info.endpoint.value),
+                value=_base_url(info.endpoint.value, self._hub.destinations),
                 is_default=info.is_default,
             )
         )
@@ -284,7 +285,7 @@ def _currency(code: str | None) -> Currency | None:
     return None if code is None else Currency(code)
 
 
-def _base_url(text: str) -> str:
+def _base_url(text: str, destinations: Destinations) -> str:
     """The base URL of an oracle's API, without a slash at the end. Raises `FspiopError` 3100."""
     if len(text) <= URL_LENGTH_MAX and text.isascii() and text.isprintable() and not set(" \"'<>\\^`{|}") & set(text):
         try:
@@ -301,6 +302,9 @@ def _base_url(text: str) -> str:
             and not parts.query
             and not parts.fragment
         ):
+            fault = destinations.fault(text)
+            if fault is not None:
+                raise FspiopError(ErrorCode.VALIDATION_ERROR, f"/requestBody/endpoint/value {fault}")
             return text.rstrip("?#/")
     detail = "/requestBody/endpoint/value must be an http or https URL without user, query or fragment"
     raise FspiopError(ErrorCode.VALIDATION_ERROR, detail)

@@ -29,11 +29,12 @@ from vuka.api.fspiop import FspiopApi
 from vuka.api.hub import Hub, open_database
 from vuka.api.observed import ObservedApi, ObservedFspiopApi
 from vuka.api.siblings import Siblings
-from vuka.api.tls import FollowingContext, check_trusted, listener_context
+from vuka.api.tls import check_trusted, listener_context
 from vuka.config import Config
 from vuka.engine.membership import Identity, place_of
 from vuka.errors import OperatorError
 from vuka.httpserver import NOBODY, HttpServer, Limits, Peer
+from vuka.tls import FollowingContext
 
 log: Final = structlog.get_logger("vuka.server")
 
@@ -176,6 +177,8 @@ async def serve(
         if identity is None and database.is_remote:
             identity = Identity.draw(place_of(Path(config.data_dir)))
         hub = Hub(config, database, identity=identity, siblings=siblings)
+        for each in sockets:
+            hub.destinations.listens(*each.getsockname()[:2])
         await hub.start()
         participants = HttpServer(
             ObservedFspiopApi(FspiopApi(hub), metrics=hub.metrics),

@@ -3,7 +3,7 @@
 The body is `vuka.plugins.Notification` with names in camelCase, the same bytes at each attempt. ``Vuka-Notification``
 carries the delivery's id; where there is a secret ``Vuka-Signature`` is ``sha256=`` and the HMAC-SHA256 of the body in
 hex. Only http and https are spoken, no redirect is followed, no proxy of the environment is used, and of the answer
-nothing but its status is read: 2xx is delivered.
+nothing but its status is read: 2xx is delivered. Nobody is told whom the hub does not call (`vuka.destinations`).
 """
 
 from __future__ import annotations
@@ -11,18 +11,24 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import socket
 import ssl
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from vuka.channels.secrets import secret
 from vuka.config import Config
+from vuka.destinations import Destinations
 from vuka.fspiop.times import format_datetime_ms
 from vuka.plugins import NOTIFICATION_KINDS, Channel, DeliveryError, Notification, hookimpl
+from vuka.tls import outgoing_context
+
+if TYPE_CHECKING:
+    import httpx
 
 URL_ENDPOINT: Final = "ALARM_NOTIFICATION_URL"
 
@@ -40,7 +46,8 @@ def vuka_notification_channels(config: Config) -> Sequence[Channel]:
     if not settings.webhook:
         return []
     key = secret("webhook_secret", settings.webhook_secret, settings.webhook_secret_file)
-    webhooks = _Webhooks(key.encode(), settings.timeout_ms)
+    tls = outgoing_context(config.outbound, "", "")
+    webhooks = _Webhooks(key.encode(), settings.timeout_ms, Destinations(config), tls)
     endpoints = dict.fromkeys(NOTIFICATION_KINDS, URL_ENDPOINT)
     return [Channel(name="webhook", deliver=webhooks.deliver, endpoints=endpoints)]
 
@@ -84,8 +91,12 @@ def _check(url: str) -> None:
 class _Webhooks:
     """What posts: each delivery in a thread, with an event loop of its own, so that all of it has one time."""
 
-    def __init__(self, key: bytes, timeout_ms: int) -> None:
+    def __init__(
+        self, key: bytes, timeout_ms: int, destinations: Destinations, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._key = key
+        self._destinations = destinations
+        self._given_tls = tls
         self._timeout_seconds = timeout_ms / 1000
 
     def deliver(self, notification: Notification, url: str) -> None:
@@ -104,12 +115,22 @@ class _Webhooks:
         import httpx
 
         try:
+            asked = httpx.URL(url)
             async with (
                 asyncio.timeout(self._timeout_seconds),
                 httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=None, verify=self._tls) as client,  # noqa: S113 - it has its time above
-                client.stream("POST", url, content=body, headers=headers) as answer,
+                # Connected to is what was looked at: another look-up of the name might find another address.
+                client.stream(
+                    "POST",
+                    asked.copy_with(host=await self._address(asked)),
+                    content=body,
+                    headers=headers | {"Host": asked.netloc.decode("ascii")},
+                    extensions={"sni_hostname": asked.host},
+                ) as answer,
             ):
                 return answer.status_code
+        except socket.gaierror as error:
+            raise DeliveryError("there is no connection", error.strerror or "unknown host") from None
         except TimeoutError:
             raise DeliveryError("timed out") from None
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError):
@@ -119,7 +140,19 @@ class _Webhooks:
         except httpx.HTTPError as error:
             raise DeliveryError("there was no answer", str(error) or type(error).__name__) from None
 
+    async def _address(self, url: httpx.URL) -> str:
+        """The address to connect to. Raises `DeliveryError` where the hub calls none that the host has."""
+        is_secure = url.scheme == "https"
+        port = url.port or (443 if is_secure else 80)
+        found = await asyncio.get_running_loop().getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
+        refusal: str | None = None
+        for *_, address in found:
+            refusal = self._destinations.refusal(url.host, str(address[0]), port, is_secure=is_secure)
+            if refusal is None:
+                return str(address[0])
+        raise DeliveryError(refusal or "the host has no address")
+
     @cached_property
     def _tls(self) -> ssl.SSLContext:
         """By the system's certificates; made when it is first needed, for that takes a while."""
-        return ssl.create_default_context()
+        return self._given_tls or ssl.create_default_context()

@@ -23,6 +23,7 @@ import msgspec
 import structlog
 
 from vuka.config import Config
+from vuka.destinations import Destinations
 from vuka.engine import intents, notifications, outbox
 from vuka.engine.alarm_watch import AlarmWatch
 from vuka.engine.auditlog import ACTING, AuditLog, SignAuditLog, tell
@@ -37,7 +38,7 @@ from vuka.engine.notifier import Notifier
 from vuka.engine.observed import Committed, EngineLog, Observer, Observers
 from vuka.engine.outbox import DeliveryState, Mark, Outbox, Wire, make_outgoing, traces_of
 from vuka.errors import ErrorCode, FspiopError, OperatorError
-from vuka.httpclient import HttpClient, believing
+from vuka.httpclient import HttpClient
 from vuka.ids import HUB, FspId, TransferId, parse_id
 from vuka.ledger.model import Ledger, LedgerUnavailableError, QueryFilter, QueryFilterFlags
 from vuka.ledger.terms import TERM_MAX, TermEndedError
@@ -49,6 +50,7 @@ from vuka.switch.alarms import AlarmRules
 from vuka.switch.directory import Directory, DirectoryCache
 from vuka.switch.journal import Sent
 from vuka.switch.work import TIMER, Command, Inbound, Notice, Outcome, Work, in_declared_version
+from vuka.tls import outgoing_context
 
 log: Final = structlog.get_logger("vuka.engine")
 
@@ -148,6 +150,7 @@ class Engine:
         identity: Identity | None = None,
         cluster: Cluster | None = None,
         sign: auditlog.Sign | None = None,
+        destinations: Destinations | None = None,
     ) -> None:
         """``sign``: what the audit log is signed with."""
         self.config = config
@@ -206,7 +209,8 @@ class Engine:
         self._client = HttpClient(
             connect_timeout_ms=config.courier.connect_timeout_ms,
             timeout_ms=config.courier.timeout_ms,
-            tls=believing(config.courier.ca_file),
+            tls=outgoing_context(config.outbound, config.courier.ca_file, "courier.ca_file"),
+            guard=destinations or Destinations(config),
         )
         self.courier = Courier(
             self._client,
