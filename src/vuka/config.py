@@ -248,6 +248,22 @@ class Signatures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     verify_put_parties: Annotated[
         bool, Meta(description="Require a signature on PUT /parties too, which the usual SDK leaves unsigned.")
     ] = False
+    date_age_seconds_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description=(
+                "How old a signed message may be, in seconds by its Date, which must be signed too; 0: however old. "
+                "Off, because a message sent again after hours may carry its first Date, and ids make it harmless."
+            ),
+        ),
+    ] = 0
+    date_future_seconds_max: Annotated[
+        int,
+        Meta(
+            ge=0, description="With date_age_seconds_max: how far ahead of the hub's clock a Date may be, in seconds."
+        ),
+    ] = 60
     hub_key_file: Annotated[
         str,
         Meta(description="The hub's private key (PEM, RSA or P-256) to sign what it makes itself. Empty: unsigned."),

@@ -7,6 +7,10 @@ a key: who signs wants to be checked. A participant whose signatures are OFF is 
 As in the reference, questions (GET) and DELETE are not signed, and ``PUT /parties`` need not be unless the scheme says
 so: the usual SDK leaves it unsigned. What a participant sent is passed on with its own signature; only what the hub
 makes itself carries the hub's.
+
+A message that was signed once may be sent again by anybody who has seen it. What it is about is known by its id, so
+that it changes nothing (the duplicate rules of each use case); where the deployment says how old a message may be, an
+old one is refused besides.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from vuka.api.request import Request
 from vuka.config import Signatures
 from vuka.errors import ErrorCode, FspiopError, OperatorError
 from vuka.fspiop.jws import PrivateKey, PublicKey, canonical, sign, verify
+from vuka.fspiop.times import parse_http_date
 from vuka.switch.directory import Participant
 from vuka.switch.work import Header
 
@@ -43,7 +48,31 @@ def check_signature(settings: Signatures, sender: Participant, request: Request)
     if not is_required and not sender.signing_keys:
         return
     keys = [PublicKey(key.algorithm, key.public_key, key.fingerprint) for key in sender.signing_keys]
-    verify(keys, method=request.method, path=request.path, get=request.headers.get, body=request.body)
+    has_window = settings.date_age_seconds_max > 0
+    verify(
+        keys,
+        method=request.method,
+        path=request.path,
+        get=request.headers.get,
+        body=request.body,
+        needs_date=has_window,
+    )
+    if has_window:
+        _check_date(settings, request)
+
+
+def _check_date(settings: Signatures, request: Request) -> None:
+    """Raises `FspiopError` 3105 where a signed message is not of now."""
+    date_s = parse_http_date(request.checked.date)
+    if date_s is None:
+        raise FspiopError(ErrorCode.INVALID_SIGNATURE, "the Date is none")
+    age_ms = request.received_ms - date_s * 1000
+    if age_ms > settings.date_age_seconds_max * 1000:
+        detail = f"the Date is {age_ms // 1000} s old, more than {settings.date_age_seconds_max} s"
+        raise FspiopError(ErrorCode.INVALID_SIGNATURE, detail)
+    if age_ms < -settings.date_future_seconds_max * 1000:
+        detail = f"the Date lies {-age_ms // 1000} s ahead, more than {settings.date_future_seconds_max} s"
+        raise FspiopError(ErrorCode.INVALID_SIGNATURE, detail)
 
 
 class HubKey:

@@ -211,10 +211,13 @@ def _base64url(raw: bytes) -> bytes:
 # --- checking --------------------------------------------------------------------------------------------------------
 
 
-def verify(keys: Sequence[PublicKey], *, method: str, path: str, get: GetHeader, body: bytes) -> None:
+def verify(
+    keys: Sequence[PublicKey], *, method: str, path: str, get: GetHeader, body: bytes, needs_date: bool = False
+) -> None:
     """Checks a message's signature with any of its sender's keys; raises `FspiopError` 3105 saying what is wrong.
 
-    ``path`` is that of the request line, ``get`` finds a header by its name in lower case.
+    ``path`` is that of the request line, ``get`` finds a header by its name in lower case. ``needs_date``: the Date
+    must be signed too, because whoever asks goes by it.
     """
     if not keys:
         raise _invalid("no key of the sender is registered")
@@ -229,6 +232,8 @@ def verify(keys: Sequence[PublicKey], *, method: str, path: str, get: GetHeader,
     if not candidates:
         raise _invalid(f"the sender has no key for {protected['alg']}")
     _check_protected(protected, method=method, path=path, get=get)
+    if needs_date and "Date" not in protected:
+        raise _invalid("Date is not protected, and here a message must be of now")
     signature = _decoded(header.signature, "signature")
     if not _matches(candidates, signature, header.protected.rstrip("="), body):
         raise _invalid("it is not of this message, or not of a key of the sender")
