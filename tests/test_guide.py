@@ -11,7 +11,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ["onboarding.md", "bank-files.md", "fees.md"])
+@pytest.mark.parametrize("name", ["onboarding.md", "bank-files.md", "fees.md", "security.md"])
 def test_every_command_of_an_operators_guide_prints_what_the_guide_shows(tmp_path: Path, name: str) -> None:
     page = DOCS / name
     reader = guide.Reader(tmp_path)
