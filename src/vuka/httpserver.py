@@ -23,6 +23,8 @@ import httptools
 import msgspec
 import structlog
 
+from vuka.tls import is_of_before
+
 log: Final = structlog.get_logger("vuka.http")
 
 HEAD_BYTES_MAX: Final = 128 * 1024
@@ -216,6 +218,10 @@ class _Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
         self._peer = Peer.of(transport)
         self._since = self._server.now()
+        if self._server.is_outdated(transport):
+            self._is_last = True
+            self._transport.abort()
+            return
         if not self._server.admit(self):
             # There is no room to wait in.
             self._end_with(self._server.application.refuse(Fault.TOO_MANY_CONNECTIONS), lingers=False)
@@ -541,6 +547,10 @@ class HttpServer:
         """The loop's clock, in seconds."""
         assert self._loop is not None  # noqa: S101 - connections come after the start
         return self._loop.time()
+
+    def is_outdated(self, transport: asyncio.BaseTransport) -> bool:
+        """Whether what a new connection was verified by has changed meanwhile."""
+        return is_of_before(self._tls, transport)
 
     def admit(self, connection: _Connection) -> bool:
         """Takes note of a connection; False where there are too many."""

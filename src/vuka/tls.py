@@ -6,6 +6,7 @@ not do, those of before hold, and the log says so once.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -84,6 +85,14 @@ class FollowingContext(ssl.SSLContext):
 
     def _state(self) -> _State:
         return tuple(_state_of(each) for each in self._files)
+
+
+def is_of_before(tls: ssl.SSLContext | None, transport: asyncio.BaseTransport) -> bool:
+    """Whether a connection was begun with a context that is in force no longer: whom it let in, this one might not."""
+    if not isinstance(tls, FollowingContext):
+        return False
+    secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    return secured is not None and secured.context is not tls.current
 
 
 def _state_of(path: Path) -> tuple[int, int, int]:

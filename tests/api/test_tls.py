@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.certificates import Authority, private_pem
 from vuka.api.tls import check_trusted, listener_context
 from vuka.config import Config, Courier, Listener, Oracles
 from vuka.errors import OperatorError
+from vuka.tls import is_of_before
 
 SECTION = "participants_api"
 
@@ -86,3 +88,49 @@ def test_a_file_of_authorities_must_hold_some(authority: Authority, tmp_path: Pa
     noise.write_text("no certificate")
     with pytest.raises(OperatorError, match=rf"no certificate in PEM.*{section}\.ca_file"):
         check_trusted(config(noise))
+
+
+def test_certificates_that_are_required_need_an_authority(authority: Authority) -> None:
+    certificate, key = (str(each) for each in authority.issue("hub"))
+    listener = Listener(tls_certificate_file=certificate, tls_key_file=key, client_certificate="required")
+    with pytest.raises(OperatorError, match=r"client_certificate = required needs participants_api\.client_ca_file"):
+        listener_context(listener, SECTION)
+
+
+def test_an_authority_of_clients_needs_tls_and_a_list_needs_an_authority(authority: Authority) -> None:
+    with pytest.raises(OperatorError, match=r"client_ca_file needs participants_api\.tls_certificate_file"):
+        listener_context(Listener(client_ca_file=str(authority.file)), SECTION)
+    certificate, key = (str(each) for each in authority.issue("hub"))
+    listener = Listener(tls_certificate_file=certificate, tls_key_file=key, client_crl_file=str(authority.revoke()))
+    with pytest.raises(OperatorError, match=r"client_crl_file needs participants_api\.client_ca_file"):
+        listener_context(listener, SECTION)
+
+
+@pytest.mark.parametrize("content", ["", "no list", "the authority"])
+def test_a_file_of_lists_must_hold_some(authority: Authority, tmp_path: Path, content: str) -> None:
+    file = tmp_path / "lists.crl"
+    file.write_text(authority.file.read_text() if content == "the authority" else content)
+    certificate, key = (str(each) for each in authority.issue("hub"))
+    listener = Listener(
+        tls_certificate_file=certificate,
+        tls_key_file=key,
+        client_ca_file=str(authority.file),
+        client_crl_file=str(file),
+    )
+    with pytest.raises(OperatorError, match=r"holds no revocation list in PEM. See participants_api\.client_crl_file"):
+        listener_context(listener, SECTION)
+
+
+def test_a_handshake_that_began_before_a_change_is_of_before(authority: Authority) -> None:
+    context = listener_context(_listener(*authority.issue("hub")), SECTION)
+    assert context is not None
+    begun = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
+
+    class Transport(asyncio.BaseTransport):
+        def get_extra_info(self, name: str, default: object = None) -> object:
+            return begun if name == "ssl_object" else default
+
+    assert not is_of_before(context, Transport())
+    authority.issue("hub")
+    assert context.refresh()
+    assert is_of_before(context, Transport())

@@ -334,7 +334,7 @@ def access_warnings(config: Config, directory: Directory, now_ms: int) -> Iterat
             f"The operators' API on {operators.host} is open: whoever reaches it can do anything. "
             "Close it with operators_api.authentication = required."
         )
-    elif not living_admins(directory, now_ms):
+    elif not config.oauth.operators_audience and not living_admins(directory, now_ms):
         yield (
             "No operator has the role admin, so nobody can be let in. "
             f"Stop the hub and make a token with: vuka access recover --data {config.data_dir}"

@@ -55,6 +55,7 @@ _PEM_BEGINS: Final = "-----BEGIN"
 """With it no subject begins: what stands inside of one is never taken for a certificate."""
 _NAMED: Final = re.compile(r"(cn|dns|uri|email|ip):([!-~]+(?: [!-~]+)*)", re.IGNORECASE)
 """One name of a certificate to register it by, and what kind it is."""
+_UNREADABLE: Final = (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 _NO_CERTIFICATE: Final = ("", "(null)")
 """What gateways pass on where the client showed none."""
 
@@ -156,12 +157,12 @@ def certificate_identities(text: str) -> tuple[str, ...]:
 def _of_certificate(base64_der: str) -> tuple[str, ...]:
     try:
         return _identities(x509.load_der_x509_certificate(base64.b64decode(base64_der, validate=True)))
-    except (binascii.Error, ValueError, x509.InvalidVersion):
+    except (binascii.Error, *_UNREADABLE):
         return ()
 
 
 def _identities(certificate: x509.Certificate) -> tuple[str, ...]:
-    """Raises `ValueError` where it can't be read."""
+    """Raises one of `_UNREADABLE` where it can't be read."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -240,7 +241,8 @@ class Peers:
         try:
             certificate = x509.load_der_x509_certificate(peer.certificate)
             identities = _identities(certificate)
-        except (ValueError, x509.InvalidVersion):
+        except _UNREADABLE:
+            log.info("a client's certificate can't be read", address=peer.address)
             return Known(is_gateway)
         return Known(
             is_gateway,

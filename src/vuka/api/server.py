@@ -34,7 +34,7 @@ from vuka.config import Config
 from vuka.engine.membership import Identity, place_of
 from vuka.errors import OperatorError
 from vuka.httpserver import NOBODY, HttpServer, Limits, Peer
-from vuka.tls import FollowingContext
+from vuka.tls import FollowingContext, is_of_before
 
 log: Final = structlog.get_logger("vuka.server")
 
@@ -67,6 +67,8 @@ class _PeerProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._peer = Peer.of(transport)
+        if is_of_before(self.config.ssl, transport):
+            transport.abort()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

@@ -41,6 +41,8 @@ def listener_context(listener: Listener, section: str) -> FollowingContext | Non
     Raises `OperatorError` where a file is missing or can't be read, or certificate and key don't belong together.
     """
     certificate, key = listener.tls_certificate_file, listener.tls_key_file
+    if listener.client_certificate == "required" and not listener.client_ca_file:
+        raise OperatorError(f"{section}.client_certificate = required needs {section}.client_ca_file beside it.")
     if not certificate and not key:
         if listener.client_ca_file:
             raise OperatorError(
