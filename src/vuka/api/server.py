@@ -39,6 +39,10 @@ from vuka.tls import FollowingContext, is_of_before
 log: Final = structlog.get_logger("vuka.server")
 
 KEEP_ALIVE_SECONDS: Final = 75
+OPERATORS_REQUEST_SECONDS_MAX: Final = 60
+"""How long an operator's request may take to arrive, from the connection or its first byte on."""
+OPERATORS_CONNECTIONS_MAX: Final = 1_000
+"""Connections of operators at once; one more is closed."""
 SHUTDOWN_SECONDS: Final = 10
 """How long a stop waits for answers under way."""
 BACKLOG: Final = 2_048
@@ -60,18 +64,42 @@ class Addresses(msgspec.Struct, frozen=True):
 
 
 class _PeerProtocol(HttpToolsProtocol):
-    """Tells each request's application who is at the other end of its connection."""
+    """Tells each request's application who is at the other end of its connection, and waits for none without end."""
 
     _peer: Peer = NOBODY
+    _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._peer = Peer.of(transport)
         if is_of_before(self.config.ssl, transport):
             transport.abort()
+        elif len(self.server_state.connections) > OPERATORS_CONNECTIONS_MAX:
+            log.warning("an operator's connection is refused: there are too many", address=self._peer.address)
+            transport.abort()
+        else:
+            self._expect_request()
+
+    def _expect_request(self) -> None:
+        self._expect_none()
+        self._deadline = self.loop.call_later(OPERATORS_REQUEST_SECONDS_MAX, self.transport.abort)
+
+    def _expect_none(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._expect_none()
+        super().connection_lost(exc)
+
+    def on_message_complete(self) -> None:
+        self._expect_none()
+        super().on_message_complete()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._expect_request()
         # The server's own keys are typed, an application's are its business.
         cast("dict[str, object]", self.scope)[PEER] = self._peer
 

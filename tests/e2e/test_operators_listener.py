@@ -1,0 +1,69 @@
+"""The operators' listener: who holds its sockets without asking anything is let go."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from tests.e2e.running import RunningHub, running
+
+from vuka.api import server
+
+
+def _address(hub: RunningHub) -> tuple[str, int]:
+    host, _, port = hub.operators_url.removeprefix("http://").rpartition(":")
+    return host, int(port)
+
+
+async def _ends(reader: asyncio.StreamReader) -> bytes:
+    """What comes until the hub closes."""
+    async with asyncio.timeout(10):
+        try:
+            return await reader.read()
+        except ConnectionResetError:
+            return b""
+
+
+@pytest.mark.parametrize(
+    "start", [b"", b"GET /health HTTP/1.1\r\nX: ", b"POST /x HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf"]
+)
+async def test_a_request_that_does_not_arrive_in_time_ends_its_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: bytes
+) -> None:
+    monkeypatch.setattr(server, "OPERATORS_REQUEST_SECONDS_MAX", 0.2)
+    async with running(tmp_path / "data") as hub:
+        reader, writer = await asyncio.open_connection(*_address(hub))
+        writer.write(start)
+        await _ends(reader)
+        writer.close()
+
+
+async def test_a_request_that_arrives_is_answered_however_long_its_connection_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "OPERATORS_REQUEST_SECONDS_MAX", 0.2)
+    async with running(tmp_path / "data") as hub:
+        reader, writer = await asyncio.open_connection(*_address(hub))
+        for _ in range(2):
+            writer.write(b"GET /health HTTP/1.1\r\nHost: hub\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            length = next(each for each in head.decode().lower().split("\r\n") if each.startswith("content-length"))
+            await reader.readexactly(int(length.partition(":")[2]))
+            # Idle for longer than a request may take: a kept connection has a time of its own.
+            await asyncio.sleep(0.3)
+        writer.close()
+
+
+async def test_no_more_connections_are_kept_than_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "OPERATORS_CONNECTIONS_MAX", 2)
+    async with running(tmp_path / "data") as hub:
+        kept = [await asyncio.open_connection(*_address(hub)) for _ in range(2)]
+        reader, writer = await asyncio.open_connection(*_address(hub))
+        assert await _ends(reader) == b""
+        kept[0][1].write(b"GET /health HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n")
+        assert (await _ends(kept[0][0])).startswith(b"HTTP/1.1 200")
+        for _, each in kept:
+            each.close()
+        writer.close()
