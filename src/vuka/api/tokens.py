@@ -20,20 +20,20 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 import structlog
-from joserfc import jws
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, RSAKey
 
 from vuka.config import Config, OAuth
 from vuka.errors import OperatorError
 from vuka.httpclient import HttpClient, Request, TransportError, believing
 from vuka.ids import HUB, FspId
 from vuka.switch.access import NAME_LENGTH_MAX, Role
+
+if TYPE_CHECKING:
+    from joserfc.jwk import ECKey, RSAKey
 
 log: Final = structlog.get_logger("vuka.tokens")
 
@@ -276,6 +276,9 @@ class AccessTokens:
         if issuer is None:
             raise TokenError("a token of an issuer that oauth.issuers does not name")
         key = self._key(issuer, algorithm, kid)
+        from joserfc import jws
+        from joserfc.errors import JoseError
+
         try:
             jws.deserialize_compact(token, key.key, algorithms=[algorithm])
         except (JoseError, ValueError, TypeError):
@@ -438,6 +441,10 @@ def _usable(said: object) -> _Key | None:
     """One key of a set; None where it is none to check access tokens with."""
     if not isinstance(said, dict) or said.get("use", "sig") != "sig":
         return None
+    # Imported where tokens are believed: commands, and most hubs, do without.
+    from joserfc.errors import JoseError
+    from joserfc.jwk import ECKey, RSAKey
+
     kind, kid, algorithm = said.get("kty"), said.get("kid", ""), said.get("alg", "")
     if not isinstance(kid, str) or (algorithm and algorithm not in ALGORITHMS):
         return None
