@@ -135,13 +135,16 @@ async def test_a_participant_is_known_by_the_certificate_of_its_connection(secur
 async def test_an_operator_is_known_by_its_certificate_and_may_what_its_roles_allow(secured: Secured) -> None:
     files = secured.authority.issue("alice")
     body = {"operator": "alice", "kind": "CERTIFICATE", "certificate": "CN=alice", "roles": ["operate"]}
-    await secured.admin("POST", "/credentials", body)
+    made = await secured.admin("POST", "/credentials", body)
     async with secured.client(files) as client:
         alice = Operator(client, secured.hub.operators_url)
         assert (await alice.call("GET", "/participants"))[0] == 200
         assert (await alice.call("POST", "/participants", {"name": "third", "currency": "USD"}))[0] == 201
         status, said = await alice.call("POST", "/credentials", {"operator": "eve", "roles": ["admin"]})
         assert (status, "this takes the role admin; alice has operate" in str(said)) == (403, True)
+        (logged,) = (await alice.do("GET", "/auditlog?who=alice"))["entries"]
+        shown = {"kind": "operator", "name": "alice", "credential": made["credentialId"]}
+        assert logged["content"]["who"] == shown
         # The person's token counts before the machine's certificate, a wrong one too.
         alice.token = "vuka_nobodys"
         assert (await alice.call("GET", "/participants"))[0] == 401

@@ -150,7 +150,7 @@ class Operator(msgspec.Struct, frozen=True):
     name: str
     roles: frozenset[str]
     credential_id: int | None = None
-    """What it has shown; None where nobody asks."""
+    """What it has shown; None where nobody asks, and of an authorization server's token."""
 
 
 ANYBODY: Final = Operator("operator", frozenset((Role.ADMIN.value,)))
@@ -253,7 +253,7 @@ class OperatorAccess:
         credential = find_certificate(self._hub.directory, shown or self._passed_on(scope, known), now_ms)
         if credential is None or credential.participant is not None:
             return None
-        return Operator(credential.name, credential.roles)
+        return Operator(credential.name, credential.roles, credential.credential_id)
 
     def _passed_on(self, scope: Scope, known: Known) -> Sequence[bytes]:
         """What a trusted gateway says of its client's certificate; nothing where it says two things."""
