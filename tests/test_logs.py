@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
 import warnings
@@ -173,3 +175,44 @@ def test_less_than_the_least_severity_is_not_written(capsys: pytest.CaptureFixtu
     structlog.get_logger().warning("a slow batch")
     logging.getLogger("library").warning("anything")
     assert _lines(capsys) == []
+
+
+class Full(io.StringIO):
+    """A log on a disk that is full."""
+
+    is_full = True
+
+    def write(self, text: str) -> int:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+    def flush(self) -> None:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.usefixtures("configured")
+def test_a_log_that_can_not_be_written_stops_nobody_and_later_says_how_much_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disk = Full()
+    monkeypatch.setattr("sys.stderr", disk)
+    _configure()
+    structlog.get_logger().error("a batch could not be committed", exc_info=OSError(errno.ENOSPC, "full"))
+    logging.getLogger("library").warning("anything")
+    disk.is_full = False
+    for event in ("batches are committed again", "the hub is stopping"):
+        structlog.get_logger().info(event)
+    first, second = (json.loads(line) for line in disk.getvalue().splitlines())
+    assert (first["event"], first["log_lines_lost"]) == ("batches are committed again", 2)
+    assert "log_lines_lost" not in second
+
+
+@pytest.mark.usefixtures("configured")
+def test_a_log_whose_reader_is_gone_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = io.StringIO()
+    gone.close()
+    monkeypatch.setattr("sys.stderr", gone)
+    _configure()
+    structlog.get_logger().info("the hub is ready")

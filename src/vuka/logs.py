@@ -8,6 +8,7 @@ identifier of a person: see `loggable_id`. Tracebacks show where, never the valu
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
@@ -71,24 +72,48 @@ def without_persons(_logger: object, method: str, event: EventDict) -> EventDict
 
 
 class _StandardError:
-    """Standard error as it is when a line is written: whoever replaces it meanwhile gets the line."""
+    """Standard error as it is when a line is written: whoever replaces it meanwhile gets the line.
+
+    A log that can't be written, because its disk is full or its reader is gone, must not stop payments: such lines are
+    lost, and the next that is written says how many (``log_lines_lost``).
+    """
+
+    def __init__(self) -> None:
+        self._lost = 0
+        self._told = 0
+
+    def tell_lost(self, _logger: object, _method: str, event: EventDict) -> EventDict:
+        """Has an event say how many were lost before it (a structlog processor)."""
+        if self._lost > self._told:
+            event["log_lines_lost"] = self._lost - self._told
+        return event
 
     def write(self, text: str) -> int:
-        return sys.stderr.write(text)
+        try:
+            written = sys.stderr.write(text)
+        except (OSError, ValueError):  # the latter where it is closed
+            self._lost += text.count("\n")
+            return len(text)
+        if "\n" in text:
+            self._told = self._lost
+        return written
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def configure_logging(config: Config) -> None:
     """Has the hub and the libraries it uses log as ``config.log`` says."""
     level = logging.getLevelNamesMapping()[config.log.level.upper()]
-    stream = cast(TextIO, _StandardError())
+    standard_error = _StandardError()
+    stream = cast(TextIO, standard_error)
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         without_persons,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        standard_error.tell_lost,
     ]
     last = _as_json() if config.log.json else _as_text()
     structlog.configure(
