@@ -319,6 +319,31 @@ def test_a_message_that_fails_for_long_is_kept_once(lane: Lane) -> None:
     assert len(lane._deadlines) < 2_000
 
 
+def test_a_clock_set_back_makes_no_wait_longer(lane: Lane) -> None:
+    day_ms = 86_400_000
+    first, second = posted(lane, delivery(1, deadline_ms=3 * day_ms), delivery(2, deadline_ms=3 * day_ms), at_ms=day_ms)
+    assert take(lane, day_ms) == [1, 2]
+    assert (lane.failed(first, day_ms), lane.failed(second, day_ms)) == (day_ms + 100, day_ms + 100)
+    lane.set_back(day_ms)
+    assert (take(lane, 99), lane.next_due_ms(99)) == ([], 100)
+    assert take(lane, 100) == [1, 2]
+
+
+def test_a_clock_set_back_makes_no_pause_longer_and_moves_no_deadline(lane: Lane) -> None:
+    day_ms = 86_400_000
+    (only,) = posted(lane, delivery(1, deadline_ms=day_ms + 10_000), at_ms=day_ms)
+    now = day_ms
+    for _ in range(FAILURES_BEFORE_PROBING):
+        assert take(lane, now) == [1]
+        now = lane.failed(only, now) or 0
+    assert lane.state is LaneState.PROBING
+    lane.set_back(day_ms)
+    assert take(lane, now - day_ms) == [1]
+    lane.failed(only, now - day_ms)
+    assert lane.expired(day_ms + 9_999) == []
+    assert lane.expired(day_ms + 10_000) == [only]
+
+
 def test_how_a_lane_stands_is_told(lane: Lane) -> None:
     first, _second = posted(lane, delivery(1), delivery(2), at_ms=5)
     take(lane, 5)
@@ -621,3 +646,32 @@ def test_a_queue_is_bounded_by_bytes_too() -> None:
         lane.arrived(each)
     assert lane.has_room
     assert lane.post(large[2], 0)
+
+
+async def test_a_clock_that_was_a_day_ahead_and_is_put_right_keeps_nobody_waiting() -> None:
+    answers = [503, 503, 202]
+    server = Server(lambda _inquiry: Answer(answers.pop(0)))
+    await server.start()
+    ahead_ms = 86_400_000
+    arrived = asyncio.Event()
+
+    def report(told: DeliveryReport) -> None:
+        nonlocal ahead_ms
+        ahead_ms = 0
+        if told.outcome is DeliveryOutcome.DELIVERED:
+            arrived.set()
+
+    client = HttpClient()
+    courier = Courier(
+        client,
+        resolve=lambda _delivery: f"{server.url}/",
+        report=report,
+        settings=CourierSettings(retry_first_ms=5),
+        clock=lambda: now_ms() + ahead_ms,
+        jitter=lambda: 1.0,
+    )
+    assert courier.post(delivery(1, deadline_ms=now_ms() + 3 * ahead_ms))
+    await asyncio.wait_for(arrived.wait(), 10)
+    await courier.close()
+    await client.close()
+    await server.stop()

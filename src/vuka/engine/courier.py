@@ -332,6 +332,16 @@ class Lane:
         self._probes_failed = 0
         self._pause_until_ms = 0
 
+    def set_back(self, by_ms: int) -> None:
+        """The clock was set back by so much: what waits for a while goes on waiting that while, and no longer.
+
+        A deadline is a time of day and stays what it is.
+        """
+        self._pause_until_ms -= by_ms
+        self._retrying = {key: due_ms - by_ms for key, due_ms in self._retrying.items()}
+        self._retries = [(due_ms, key) for key, due_ms in self._retrying.items()]
+        heapq.heapify(self._retries)
+
     def next_due_ms(self, now_ms: int) -> int | None:
         """When something is to be done by itself: a retry, a probe, the end of a message's time."""
         self._pass_over_gone()
@@ -387,6 +397,7 @@ class Courier:
         self._report = report
         self._settings = settings
         self._clock = clock
+        self._seen_ms = 0
         self._jitter = jitter
         self._on_drained = on_drained
         self._may_send = may_send
@@ -404,7 +415,7 @@ class Courier:
         lane = self._lanes.get(delivery.to)
         if lane is None:
             lane = self._lanes[delivery.to] = Lane(self._settings, self._jitter)
-        now_ms = self._clock()
+        now_ms = self._now_ms()
         if self._may_send() and lane.start_at_once(delivery, now_ms):
             self._attempt(delivery.to, lane, delivery)
             return True
@@ -440,11 +451,20 @@ class Courier:
         """Stops at once."""
         await self.drain(0)
 
+    def _now_ms(self) -> int:
+        """The time. A clock that was ahead and is put right keeps nobody waiting for the time that it showed."""
+        now_ms = self._clock()
+        if now_ms < self._seen_ms:
+            for lane in self._lanes.values():
+                lane.set_back(self._seen_ms - now_ms)
+        self._seen_ms = now_ms
+        return now_ms
+
     def _pump(self, name: str, lane: Lane) -> None:
         """Sends what may be sent now, parks what is late, and sets the timer for what comes by itself."""
         if self._stopping or (lane.is_calm and name not in self._timers):
             return
-        now_ms = self._clock()
+        now_ms = self._now_ms()
         for late in lane.expired(now_ms):
             error = "its time has passed while the participant could not be reached"
             self._tell(late, DeliveryOutcome.PARKED, None, error, now_ms)
@@ -490,7 +510,7 @@ class Courier:
         self._in_flight -= 1
         if self._in_flight == 0:
             self._quiet.set()
-        now_ms = self._clock()
+        now_ms = self._now_ms()
         if isinstance(answer, Response) and 200 <= answer.status < 300:
             lane.arrived(delivery)
             self._tell(delivery, DeliveryOutcome.DELIVERED, answer, None, now_ms)

@@ -1049,7 +1049,7 @@ class Engine:
 
     async def _purge(self) -> None:
         now_ms = self._clock_ms()
-        if now_ms - self._purged_ms < PURGE_EVERY_MS:
+        if 0 <= now_ms - self._purged_ms < PURGE_EVERY_MS:
             return
         self._purged_ms = now_ms
         before = key_floor(now_ms - self.config.journal.retention_days * DAY_MS)

@@ -195,7 +195,7 @@ class Notifier:
         return anything_to_take(tx, room, now_ms)
 
     async def _purge(self, now_ms: int) -> None:
-        if now_ms - self._purged_ms < PURGE_EVERY_MS:
+        if 0 <= now_ms - self._purged_ms < PURGE_EVERY_MS:
             return
         self._purged_ms = now_ms
         before, parked_before = (
@@ -296,7 +296,7 @@ class Notifier:
             lane.failed, lane.is_told = 0, False
             return
         lane.failed += 1
-        if lane.told_ms is not None and attempt.at_ms - lane.told_ms < QUIET_MS:
+        if lane.told_ms is not None and 0 <= attempt.at_ms - lane.told_ms < QUIET_MS:
             return
         lane.told_ms, lane.is_told = attempt.at_ms, True
         log.warning(

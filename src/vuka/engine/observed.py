@@ -150,7 +150,7 @@ class EngineLog(Observer):
 
     def not_committed(self, commands: int, error: Exception, at_ms: int) -> None:
         self._not_committed += 1
-        if self._not_committed_ms is not None and at_ms - self._not_committed_ms < QUIET_MS:
+        if self._not_committed_ms is not None and 0 <= at_ms - self._not_committed_ms < QUIET_MS:
             return
         self._not_committed_ms = at_ms
         log.error("a batch could not be committed", commands=commands, failed=self._not_committed, exc_info=error)
@@ -166,7 +166,7 @@ class EngineLog(Observer):
             trouble = self._troubles[report.to] = _Trouble()
         trouble.failed += 1
         trouble.parked += report.outcome is DeliveryOutcome.PARKED
-        if trouble.told_ms is not None and report.at_ms - trouble.told_ms < QUIET_MS:
+        if trouble.told_ms is not None and 0 <= report.at_ms - trouble.told_ms < QUIET_MS:
             return
         log.warning(
             "deliveries to a participant fail",
