@@ -29,8 +29,10 @@ lint: dev ## Style, formatting, types, import rules, and that the docs build
 	@site=$$(mktemp -d) && trap 'rm -rf "$$site"' EXIT && echo "$(BIN)/mkdocs build --strict" \
 		&& NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir "$$site"
 
-soak: dev ## The long runs: many crashes under load
-	$(PYTEST) -m soak --timeout 3600 $(ARGS)
+soak: dev ## The long runs: crashes and faults under load, random inputs, overload; writes soak-report.json
+	@kept=$$(mktemp -d) && trap 'rm -rf "$$kept"' EXIT && echo "$(PYTEST) -m soak --timeout 3600 $(ARGS)" \
+		&& { VUKA_SOAK_REPORT="$$kept" $(PYTEST) -m soak --timeout 3600 $(ARGS); ended=$$?; \
+		$(BIN)/python -m tests.faults.report "$$kept" soak-report.json; exit $$ended; }
 
 bench: bench-setup ## Measure throughput and latency on this machine
 	@$(BIN)/vuka bench $(ARGS)

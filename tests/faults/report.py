@@ -1,0 +1,121 @@
+"""What the long runs came to: ``python -m tests.faults.report DIRECTORY FILE`` gathers what each test has kept.
+
+A test keeps a verdict, or a count of inputs, as one file in the directory that ``VUKA_SOAK_REPORT`` names; without it,
+nothing is kept. The report is JSON, and a table on the terminal, a line for each scenario.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from tests.faults.scheme import Verdict
+
+REPORT_VARIABLE: Final = "VUKA_SOAK_REPORT"
+
+
+class Inputs(msgspec.Struct, frozen=True):
+    """How many inputs a decoder was tried with."""
+
+    target: str
+    inputs: int
+
+
+class Overloaded(msgspec.Struct, frozen=True):
+    """What a hub did at several times what it can clear."""
+
+    peak_per_second: int
+    overloaded_per_second: int
+    offered_per_second: int
+    refused: int
+    memory_mib_max: int
+
+
+class Report(msgspec.Struct):
+    """All of it."""
+
+    scenarios: list[Verdict] = []
+    fuzzed: list[Inputs] = []
+    overload: list[Overloaded] = []
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """Summed up over the scenarios."""
+        crashes = sum(count for each in self.scenarios for fault, count in each.faults.items() if "killed" in fault)
+        return {
+            "crashes_survived": crashes,
+            "faults": sum(sum(each.faults.values()) for each in self.scenarios),
+            "payments_checked": sum(each.payments for each in self.scenarios),
+            "lost": sum(each.lost for each in self.scenarios),
+            "doubled": sum(each.doubled for each in self.scenarios),
+            "misled": sum(each.misled for each in self.scenarios),
+            "problems": sum(len(each.problems) for each in self.scenarios),
+            "inputs_fuzzed": sum(each.inputs for each in self.fuzzed),
+        }
+
+
+KINDS: Final[dict[str, tuple[type[Any], str]]] = {
+    "verdict": (Verdict, "scenarios"),
+    "inputs": (Inputs, "fuzzed"),
+    "overloaded": (Overloaded, "overload"),
+}
+
+
+def keep(found: Verdict | Inputs | Overloaded) -> None:
+    """Keeps a result for the report, where one is wanted."""
+    directory = os.environ.get(REPORT_VARIABLE)
+    if directory:
+        kind = type(found).__name__.lower()
+        Path(directory, f"{kind}-{uuid.uuid4()}.json").write_bytes(msgspec.json.encode(found))
+
+
+def gather(directory: Path) -> Report:
+    """Everything that was kept."""
+    report = Report()
+    for file in sorted(directory.glob("*.json")):
+        kind, where = KINDS[file.name.partition("-")[0]]
+        getattr(report, where).append(msgspec.json.decode(file.read_bytes(), type=kind))
+    report.scenarios.sort(key=lambda each: each.scenario)
+    report.fuzzed.sort(key=lambda each: each.target)
+    return report
+
+
+def show(report: Report, console: Console) -> None:
+    """The table."""
+    table = Table(title="Faults", caption=", ".join(f"{name} {count:,}" for name, count in report.totals.items()))
+    for column in ("scenario", "faults"):
+        table.add_column(column)
+    for column in ("payments", "lost", "doubled", "misled", "problems", "s"):
+        table.add_column(column, justify="right")
+    for each in report.scenarios:
+        faults = ", ".join(f"{count} {fault}" for fault, count in each.faults.items()) or f"skipped: {each.skipped}"
+        figures: Sequence[int] = (
+            each.payments, each.lost, each.doubled, each.misled, len(each.problems), each.seconds,
+        )  # fmt: skip
+        table.add_row(each.scenario, faults, *(f"{figure:,}" for figure in figures))
+    console.print(table)
+    for each in report.overload:
+        console.print(
+            f"Overload: peak {each.peak_per_second}/s; at {each.offered_per_second}/s offered it cleared "
+            f"{each.overloaded_per_second}/s, refused {each.refused:,}, took {each.memory_mib_max} MiB at most."
+        )
+
+
+def main() -> None:
+    """Gathers, writes and shows."""
+    directory, target = map(Path, sys.argv[1:])
+    report = gather(directory)
+    told = {"totals": report.totals, **msgspec.to_builtins(report)}
+    target.write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n")
+    show(report, Console())
+
+
+if __name__ == "__main__":
+    main()
