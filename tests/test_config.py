@@ -41,6 +41,9 @@ def test_every_key_is_documented_and_has_a_variable_of_its_own() -> None:
         ("[log]\nlevel = 'loud'\n", "log.level"),
         ("participants_api = 3\n", "participants_api"),
         ("not toml", "TOML"),
+        ("a = " + "[" * 5_000, "nested too deeply"),
+        ("a = " + "{a=" * 3_000, "nested too deeply"),
+        ("a = " + "9" * 5_000, "TOML"),
     ],
 )
 def test_a_wrong_file_is_refused_naming_what_is_wrong(tmp_path: Path, text: str, named: str) -> None:
@@ -48,6 +51,13 @@ def test_a_wrong_file_is_refused_naming_what_is_wrong(tmp_path: Path, text: str,
     file.write_text(text)
     with pytest.raises(OperatorError, match=named):
         load(file, {})
+
+
+def test_a_section_that_is_none_is_refused_whatever_the_environment_says_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "vuka.toml"
+    file.write_text("engine = 3\n")
+    with pytest.raises(OperatorError, match=r"\$\.engine"):
+        load(file, {"VUKA_ENGINE_BATCH_MAX": "7"})
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -602,15 +602,19 @@ def load(file: Path | None, environment: Mapping[str, str], **overrides: object)
             raw = tomllib.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise OperatorError(f"There is no configuration file {file}.") from None
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise OperatorError(f"{file} cannot be read as TOML: {error}.") from None
+        except RecursionError:
+            raise OperatorError(f"{file} cannot be read as TOML: it is nested too deeply.") from None
     known = {setting.variable: setting.name for setting in settings()}
     for variable, text in environment.items():
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable not in known:
             continue
         section, _, key = known[variable].rpartition(".")
         target = raw.setdefault(section, {}) if section else raw
-        target[key] = text
+        # What is no section is refused below, by its name.
+        if isinstance(target, dict):
+            target[key] = text
     raw.update({key: value for key, value in overrides.items() if value is not None})
     try:
         # Values of the environment are text: `strict=False` reads "4000" and "true" as what the key needs.
