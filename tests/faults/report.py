@@ -9,13 +9,11 @@ from __future__ import annotations
 import os
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 from tests.faults.scheme import Verdict
 
 REPORT_VARIABLE: Final = "VUKA_SOAK_REPORT"
@@ -36,6 +34,7 @@ class Overloaded(msgspec.Struct, frozen=True):
     offered_per_second: int
     refused: int
     memory_mib_max: int
+    recovered_ms: int
 
 
 class Report(msgspec.Struct):
@@ -87,25 +86,22 @@ def gather(directory: Path) -> Report:
     return report
 
 
-def show(report: Report, console: Console) -> None:
-    """The table."""
-    table = Table(title="Faults", caption=", ".join(f"{name} {count:,}" for name, count in report.totals.items()))
-    for column in ("scenario", "faults"):
-        table.add_column(column)
-    for column in ("payments", "lost", "doubled", "misled", "problems", "s"):
-        table.add_column(column, justify="right")
+def lines(report: Report) -> Iterator[str]:
+    """The report for people, a line for each scenario."""
+    yield f"{'scenario':<28}{'payments':>9}{'lost':>6}{'doubled':>9}{'misled':>8}{'wrong':>7}{'s':>6}  faults"
     for each in report.scenarios:
-        faults = ", ".join(f"{count} {fault}" for fault, count in each.faults.items()) or f"skipped: {each.skipped}"
-        figures: Sequence[int] = (
-            each.payments, each.lost, each.doubled, each.misled, len(each.problems), each.seconds,
-        )  # fmt: skip
-        table.add_row(each.scenario, faults, *(f"{figure:,}" for figure in figures))
-    console.print(table)
-    for each in report.overload:
-        console.print(
-            f"Overload: peak {each.peak_per_second}/s; at {each.offered_per_second}/s offered it cleared "
-            f"{each.overloaded_per_second}/s, refused {each.refused:,}, took {each.memory_mib_max} MiB at most."
+        faults = ", ".join(f"{count:,} {fault}" for fault, count in each.faults.items()) or f"skipped: {each.skipped}"
+        yield (
+            f"{each.scenario:<28}{each.payments:>9,}{each.lost:>6}{each.doubled:>9}{each.misled:>8}"
+            f"{len(each.problems):>7}{each.seconds:>6}  {faults}"
         )
+    for overload in report.overload:
+        yield (
+            f"overload: {overload.offered_per_second:,}/s offered, {overload.peak_per_second:,}/s at most cleared; "
+            f"{overload.overloaded_per_second:,}/s of it cleared, {overload.refused:,} refused, "
+            f"{overload.memory_mib_max} MiB of memory at most, well again after {overload.recovered_ms} ms"
+        )
+    yield "in all: " + ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.totals.items())
 
 
 def main() -> None:
@@ -114,7 +110,7 @@ def main() -> None:
     report = gather(directory)
     told = {"totals": report.totals, **msgspec.to_builtins(report)}
     target.write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n")
-    show(report, Console())
+    sys.stdout.write("\n".join(lines(report)) + "\n")
 
 
 if __name__ == "__main__":
