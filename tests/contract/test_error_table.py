@@ -7,7 +7,9 @@ concerns: the requester, both parties, or the sender of a bad callback (hub refe
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -17,9 +19,12 @@ from tests.contract.application import Api, right_headers, serving
 from tests.e2e.conftest import Wire, fulfilled, in_seconds
 from tests.e2e.recorder import Recorder, json_of
 
+from vuka.api.fspiop import FspiopApi
 from vuka.errors import DESCRIPTION_MAX, ErrorCode, FspiopError
 from vuka.fspiop.render import error_body
 from vuka.httpclient import Response
+from vuka.httpserver import Answer as HttpAnswer
+from vuka.httpserver import Head
 from vuka.sim.unquoted import CONDITION, ILP_PACKET
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -330,6 +335,22 @@ async def test_a_hub_with_too_much_to_do_refuses_with_2005_and_503(tmp_path: Pat
         for answer in refused:
             assert answer.refusal == (503, "2005", "Server busy - the hub is busy")
             assert answer.headers["retry-after"] == "1"
+
+
+async def test_a_question_is_refused_by_a_busy_hub_before_anything_of_it_is_read_and_an_answer_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path / "hub", ENGINE_QUEUE_MAX="4") as api:
+        app, body = FspiopApi(api.hub), Head("POST", b"/transfers", b"", [])
+        monkeypatch.setattr(api.hub.engine, "_queue", deque([None] * 4))
+        refused = app.accept(body)
+        assert isinstance(refused, HttpAnswer)
+        assert (refused.status, json.loads(refused.body)["errorInformation"]["errorCode"]) == (503, "2005")
+        headers = [(name.encode(), value.encode()) for name, value in right_headers("PUT", "/transfers/x").items()]
+        assert not isinstance(app.accept(Head("PUT", b"/transfers/x", b"", headers)), HttpAnswer)
+        headers = [(name.encode(), value.encode()) for name, value in right_headers("GET", "/parties/x").items()]
+        assert not isinstance(app.accept(Head("GET", b"/parties/MSISDN/1", b"", headers)), HttpAnswer)
+        monkeypatch.undo()
 
 
 async def test_what_is_routed_to_one_who_does_not_keep_up_is_refused_with_2005_and_503(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from vuka.switch.audit import audit
 from vuka.switch.funds import RecordFundsIn
 from vuka.switch.participants import AdjustLimit, CreateParticipant, Endpoint, SetEndpoints, SetInitialPositionAndLimits
 from vuka.switch.quotes import RequestQuote
-from vuka.switch.transfers import ExpireTransfers, PrepareTransfer
+from vuka.switch.transfers import AbortTransfer, ExpireTransfers, PrepareTransfer
 from vuka.switch.work import Action, Command, Forward, Inbound, Notice, Outcome, Work
 
 PAYER, PAYEE = FspId("payerfsp"), FspId("payeefsp")
@@ -196,6 +196,16 @@ class Rig:
             body_hash=uuid.uuid4().bytes * 2,
         )
 
+    def decline(self, prepared: PrepareTransfer) -> AbortTransfer:
+        message = self.inbound("PUT", "transfers", prepared.message.ids)
+        return AbortTransfer(
+            message=msgspec.structs.replace(message, source=PAYEE, destination=PAYER),
+            transfer_id=prepared.transfer_id,
+            error_code="5104",
+            error_description="declined",
+            body_hash=uuid.uuid4().bytes * 2,
+        )
+
     async def until_got(self, count: int) -> None:
         async with asyncio.timeout(10):
             while len(self.got) < count:
@@ -314,6 +324,21 @@ async def test_a_hub_with_too_much_waiting_refuses_before_it_accepts(tmp_path: P
         refused = [each for each in results if isinstance(each, FspiopError)]
         assert {(each.code, each.status, each.headers) for each in refused} == {("2005", 503, (("Retry-After", "1"),))}
         assert len(node.states()) == len(results) - len(refused) == 3
+
+
+async def test_a_hub_with_too_much_waiting_takes_answers_before_questions(tmp_path: Path) -> None:
+    async with _started(_config(tmp_path, engine=Engine(queue_max=8))) as node:
+        prepared = [node.prepare("1 USD") for _ in range(3)]
+        await asyncio.gather(*(node.engine.submit(each) for each in prepared))
+        questions = [node.prepare("1 USD") for _ in range(8)]
+        answers = [node.decline(each) for each in prepared]
+        more = [node.prepare("1 USD")]
+        results = await asyncio.gather(
+            *(node.engine.submit(each) for each in (*questions, *more, *answers)), return_exceptions=True
+        )
+        assert [getattr(each, "code", None) for each in results] == [None] * 8 + ["2005"] + [None, None, "2005"]
+        assert sorted(node.states().values()) == ["ABORTED_ERROR"] * 2 + ["RESERVED"] * 9
+        assert node.differences() == []
 
 
 async def test_a_commit_that_fails_accepts_nothing_sends_nothing_and_stops_nothing(

@@ -26,23 +26,11 @@ class Inputs(msgspec.Struct, frozen=True):
     inputs: int
 
 
-class Overloaded(msgspec.Struct, frozen=True):
-    """What a hub did at several times what it can clear."""
-
-    peak_per_second: int
-    overloaded_per_second: int
-    offered_per_second: int
-    refused: int
-    memory_mib_max: int
-    recovered_ms: int
-
-
 class Report(msgspec.Struct):
     """All of it."""
 
     scenarios: list[Verdict] = []
     fuzzed: list[Inputs] = []
-    overload: list[Overloaded] = []
 
     @property
     def totals(self) -> dict[str, int]:
@@ -63,11 +51,10 @@ class Report(msgspec.Struct):
 KINDS: Final[dict[str, tuple[type[Any], str]]] = {
     "verdict": (Verdict, "scenarios"),
     "inputs": (Inputs, "fuzzed"),
-    "overloaded": (Overloaded, "overload"),
 }
 
 
-def keep(found: Verdict | Inputs | Overloaded) -> None:
+def keep(found: Verdict | Inputs) -> None:
     """Keeps a result for the report, where one is wanted."""
     directory = os.environ.get(REPORT_VARIABLE)
     if directory:
@@ -94,12 +81,6 @@ def lines(report: Report) -> Iterator[str]:
         yield (
             f"{each.scenario:<28}{each.payments:>9,}{each.lost:>6}{each.doubled:>9}{each.misled:>8}"
             f"{len(each.problems):>7}{each.seconds:>6}  {faults}"
-        )
-    for overload in report.overload:
-        yield (
-            f"overload: {overload.offered_per_second:,}/s offered, {overload.peak_per_second:,}/s at most cleared; "
-            f"{overload.overloaded_per_second:,}/s of it cleared, {overload.refused:,} refused, "
-            f"{overload.memory_mib_max} MiB of memory at most, well again after {overload.recovered_ms} ms"
         )
     yield "in all: " + ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.totals.items())
 

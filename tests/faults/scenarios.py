@@ -9,6 +9,7 @@ import os
 import signal
 import stat
 import subprocess
+import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -17,11 +18,21 @@ import msgspec
 from tests.faults.participant import Conduct
 from tests.faults.scheme import MOVE_SECONDS_MAX, Scheme, Verdict, scheme
 
+from vuka.fspiop.headers import hub_headers
+from vuka.fspiop.versions import Version
+from vuka.httpclient import HttpClient, Request
+from vuka.sim.participant import now_ms
+
 MS_PER_HOUR: Final = 3_600_000
 TMPFS_BYTES: Final = 64 * 1024 * 1024
 LOITERERS: Final = 60
 FLOOD: Final = 300
 CONNECTIONS_MAX: Final = 128
+QUEUE_MAX: Final = 24
+ASKING: Final = 96
+"""Requests under way at once: four times what may wait."""
+MEMORY_MORE_MAX: Final = 150 * 2**20
+RECOVERY_SECONDS_MAX: Final = 10
 
 
 class Scenario(msgspec.Struct, frozen=True):
@@ -328,6 +339,52 @@ async def _one_of_many(scheme: Scheme) -> bytes:
         writer.close()
 
 
+# --- too much to do -----------------------------------------------------------------------------------------------
+
+
+async def overload(scheme: Scheme, rounds: int) -> None:
+    """Somebody asks far more than the hub can answer: it says so, rightly, and ends what it has begun meanwhile."""
+    url = f"http://127.0.0.1:{scheme.hub.ports[0]}"
+    before = scheme.hub.memory_bytes()
+    for _ in range(rounds):
+        client = HttpClient(timeout_ms=20_000)
+        stopping = asyncio.Event()
+        asking = [asyncio.create_task(_ask_on_and_on(scheme, client, url, stopping)) for _ in range(ASKING)]
+        try:
+            await scheme.moves_on()
+            assert scheme.hub.memory_bytes() < before + MEMORY_MORE_MAX, "a hub that refuses keeps what it refuses"
+        finally:
+            stopping.set()
+            await asyncio.gather(*asking)
+            await client.close()
+        assert scheme.faults["request refused, rightly"], "nobody was refused"
+        await scheme.hub.healthy(RECOVERY_SECONDS_MAX)
+        await scheme.moves_on()
+
+
+async def _ask_on_and_on(scheme: Scheme, client: HttpClient, url: str, stopping: asyncio.Event) -> None:
+    """Asks about transfers that nobody knows, each time as soon as it is answered."""
+    while not stopping.is_set():
+        path = f"/transfers/{uuid.UUID(int=scheme.random.getrandbits(128), version=4)}"
+        headers = hub_headers(
+            "transfers",
+            Version.V1_1,
+            method="GET",
+            source=scheme.members[0].name,
+            destination=scheme.members[1].name,
+            uri=path,
+            now_ms=now_ms(),
+        )
+        answer = await client.send(Request("GET", url + path, headers))
+        scheme.faults["request too many"] += 1
+        if answer.status == 202:
+            continue
+        assert answer.status == 503, answer.body
+        assert b'"2005"' in answer.body, answer.body
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+        scheme.faults["request refused, rightly"] += 1
+
+
 SCENARIOS: Final = (
     Scenario("hub-killed", 2, 60, kill_hub),
     Scenario("participants-killed", 1, 60, kill_participants),
@@ -343,6 +400,7 @@ SCENARIOS: Final = (
     Scenario("participant-resets", 1, 12, misbehave(Conduct.RESETS), expires_ms=3_000),
     Scenario("slow-clients", 1, 10, loiter, {"VUKA_PARTICIPANTS_API_REQUEST_SECONDS_MAX": "1"}),
     Scenario("connection-flood", 1, 20, flood, {"VUKA_PARTICIPANTS_API_CONNECTIONS_MAX": str(CONNECTIONS_MAX)}),
+    Scenario("overload", 1, 20, overload, {"VUKA_ENGINE_QUEUE_MAX": str(QUEUE_MAX)}),
 )
 
 
@@ -356,6 +414,7 @@ TOGETHER: Final = (
         ("participant-hangs", "participant-fails", "participant-talks-garbage", "participant-resets"),
     ),
     ("strangers", ("slow-clients", "connection-flood")),
+    ("overload", ("overload",)),
 )
 """What the short version breaks in one scheme, one after another: to start one takes longer than to break it."""
 

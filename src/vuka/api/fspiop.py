@@ -88,6 +88,12 @@ _NOT_SERVED: Final[Mapping[tuple[str, int, bool], frozenset[str]]] = {
 }
 
 
+_DECIDED: Final = frozenset(("transfers", "quotes", "fxQuotes", "bulkQuotes"))
+"""Resources whose messages wait for a batch."""
+
+_QUESTIONS: Final = frozenset(("GET", "POST"))
+
+
 def _handlers(resource: str, segments: tuple[str, ...], *, is_error: bool) -> Mapping[str, Handler] | None:
     """What answers to the methods of a path, None where FSPIOP has no such path."""
     shape = (resource, len(segments), is_error)
@@ -200,6 +206,9 @@ class FspiopApi:
             raise FspiopError(ErrorCode.CLIENT_ERROR, "Method Not Allowed", status=405, headers=(("Allow", allowed),))
         if not hub.engine.running:
             raise FspiopError(ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub is shutting down")
+        if resource in _DECIDED and method in _QUESTIONS:
+            # Before anything of it is looked at: a hub that is asked too much must not work for those it refuses.
+            hub.engine.check_room(is_answer=False)
         headers = Headers.from_raw(head.headers)
         caller = self._identify(headers, head.peer)
         if self._certificate_header:

@@ -1,14 +1,16 @@
 """The APIs with what is measured and logged of every request wrapped around them.
 
 A request is a line at ``debug``, a refused one at ``info``: who, what, which error, how long, in which trace; never
-what was in it. Which participant sent a request is known only once the API has checked it.
+what was in it. Those that are refused because there are too many are one line a second, and counted one by one. Which
+participant sent a request is known only once the API has checked it.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable
-from time import perf_counter
+from http import HTTPStatus
+from time import monotonic, perf_counter
 from typing import Final
 
 import msgspec
@@ -18,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vuka.api.fspiop import RESOURCES, Accepted, FspiopApi
 from vuka.api.metrics import OTHER, Metrics
 from vuka.api.request import Request
+from vuka.errors import ErrorCode
 from vuka.httpserver import Answer, Fault, Head
 from vuka.logs import loggable_id, trace_id
 
@@ -25,6 +28,10 @@ log: Final = structlog.get_logger("vuka.api")
 
 CLIENT_GONE: Final = 499
 """The status that is counted where nobody was there to be answered."""
+
+
+BUSY_LINES_SECONDS: Final = 1.0
+"""How often it is logged that requests are refused because there are too many."""
 
 
 class _ErrorInformation(msgspec.Struct):
@@ -54,6 +61,8 @@ class _Notes:
         self._metrics = metrics
         # Bound once: a bound logger is made anew for each line otherwise.
         self._log = log.bind(api=api)
+        self._busy = 0
+        self._busy_told = -BUSY_LINES_SECONDS
         self._tells_all = bool(self._log.is_enabled_for(logging.DEBUG))
 
     def note(
@@ -71,11 +80,22 @@ class _Notes:
             resource = OTHER
         participant = request.checked.source if request is not None else ""
         self._metrics.request(self._api, resource, method, participant, status, code, seconds)
-        if code is not None:
+        if code == ErrorCode.SERVER_BUSY.code and status == HTTPStatus.SERVICE_UNAVAILABLE:
+            self._note_busy()
+        elif code is not None:
             about = _about(method, resource, headers, request, status, seconds)
             self._log.info("a request is refused", code=code, **about)
         elif self._tells_all:
             self._log.debug("a request is answered", **_about(method, resource, headers, request, status, seconds))
+
+    def _note_busy(self) -> None:
+        """One line a second at most, with how many: a hub that is asked too much has better things to do."""
+        self._busy += 1
+        now = monotonic()
+        if now - self._busy_told < BUSY_LINES_SECONDS:
+            return
+        self._log.warning("requests are refused: there are too many", refused=self._busy)
+        self._busy, self._busy_told = 0, now
 
 
 class ObservedApi:

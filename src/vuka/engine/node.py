@@ -45,7 +45,7 @@ from vuka.ledger.terms import TERM_MAX, TermEndedError
 from vuka.ledger.tigerbeetle import Cluster
 from vuka.plugins import Channel
 from vuka.store import CommitUnknownError, Database, Tx, UnavailableError, WriteTx
-from vuka.switch import auditlog, gross_settlement, journal, schedules, transfers, undelivered
+from vuka.switch import auditlog, fx_quotes, gross_settlement, journal, quotes, schedules, transfers, undelivered
 from vuka.switch.alarms import AlarmRules
 from vuka.switch.directory import Directory, DirectoryCache
 from vuka.switch.journal import Sent
@@ -93,6 +93,19 @@ IN_DOUBT_SECONDS_MAX: Final = 20.0
 """How long a batch whose commit was not answered waits to learn what became of it, before its senders get 503."""
 
 IN_DOUBT_PAUSE_SECONDS: Final = 0.1
+
+ANSWERS_EXTRA: Final = 4
+"""For answers the queue is longer by its ``engine.queue_max`` divided by this."""
+
+_ANSWERS: Final = (
+    transfers.FulfilTransfer,
+    transfers.AbortTransfer,
+    quotes.AnswerQuote,
+    quotes.DeclineQuote,
+    fx_quotes.AnswerFxQuote,
+    fx_quotes.DeclineFxQuote,
+)
+"""What participants send about what the hub has accepted already."""
 
 _OWN_REPORTS: Final = (undelivered.ReportUndelivered, transfers.TellResult)
 """What the engine has to tell by itself: nobody asks for it again."""
@@ -367,6 +380,18 @@ class Engine:
             raise outcome.error
         return outcome.value
 
+    def check_room(self, *, is_answer: bool) -> None:
+        """Raises `FspiopError` 2005 (HTTP 503) where the hub has more waiting than it can clear.
+
+        An answer to what was accepted may wait where nothing new may (`ANSWERS_EXTRA`): it ends what is open, and frees
+        what that holds. Were both refused alike, a hub asked too much would begin payments and not end them.
+        """
+        queue_max = self.config.engine.queue_max
+        if len(self._queue) < queue_max + (queue_max // ANSWERS_EXTRA if is_answer else 0):
+            return
+        self.statistics.refused_busy += 1
+        raise FspiopError(ErrorCode.SERVER_BUSY, "the hub is busy", status=503, headers=(("Retry-After", "1"),))
+
     async def run_own(self, command: Command) -> Outcome:
         """Runs a command of the engine's own timers; its outcome once it is durable, or with why it could not be."""
         return await self._enqueue(command, internal=True)
@@ -386,9 +411,8 @@ class Engine:
             )
         if not self.reaches_ledger and not internal:
             raise LedgerUnavailableError
-        if len(self._queue) >= self.config.engine.queue_max and not internal:
-            self.statistics.refused_busy += 1
-            raise FspiopError(ErrorCode.SERVER_BUSY, "the hub is busy", status=503, headers=(("Retry-After", "1"),))
+        if not internal:
+            self.check_room(is_answer=isinstance(command, _ANSWERS))
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._queue.append(_Submission(command, done))
         self._wake.set()

@@ -31,6 +31,7 @@ from vuka.sim.bench.participants import QUIET_SECONDS_MAX
 from vuka.sim.bench.plan import BEGAN, ENDED, READY, Phase, PhaseReport, Setting, read_ends
 from vuka.sim.bench.scenarios import Scenario
 from vuka.sim.bench.shapes import Shape
+from vuka.sim.bench.wire import CONNECTIONS_MAX
 
 STOP_SECONDS_MAX: Final = 60.0
 
@@ -50,6 +51,8 @@ class Terms(msgspec.Struct, frozen=True):
     participants: int = 8
     reserves: bool = True
     journal: bool = True
+    connections_max: int = CONNECTIONS_MAX
+    """Connections that the participants keep to the hub."""
     warmup_seconds: float = 1.0
     seconds: float = 3.0
 
@@ -173,6 +176,7 @@ def drive(
         signing_keys=terms.secrets.signing_keys if security.jws else (),
         pool_file=str(pool_file) if pool_file is not None else "",
         ends_file=str(ends_file),
+        connections_max=terms.connections_max,
     )
     tls = terms.secrets.context(security)
     figures: list[Figures] = []

@@ -141,7 +141,9 @@ class Participants:
         hub = urlsplit(setting.participants_url)
         client_tls, server_tls = _contexts(setting)
         self._pairs = make_pairs(self.names, reserves=setting.reserves, host=hub.netloc)
-        self._hub = Connections(hub.hostname or "", hub.port or 0, tls=client_tls)
+        self._hub = Connections(
+            hub.hostname or "", hub.port or 0, tls=client_tls, connections_max=setting.connections_max
+        )
         self._listeners = [Listener(self._handler(number), tls=server_tls) for number in range(setting.participants)]
         self._client = HttpClient(connect_timeout_ms=2_000, timeout_ms=60_000, tls=believing(setting.ca_file))
         self.operator = Operator(self._client, setting.operators_url)

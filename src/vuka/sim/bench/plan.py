@@ -14,6 +14,7 @@ import msgspec
 
 from vuka.sim.bench.figures import Latency
 from vuka.sim.bench.shapes import Shape
+from vuka.sim.bench.wire import CONNECTIONS_MAX
 
 READY: Final = "ready"
 BEGAN: Final = "began"
@@ -38,6 +39,8 @@ class Setting(msgspec.Struct, frozen=True):
     pool_file: str = ""
     """With signatures: the payments that have been signed beforehand."""
     ends_file: str = ""
+    connections_max: int = CONNECTIONS_MAX
+    """Connections to the hub: so many requests are with it at most, and the others wait here."""
 
 
 class Phase(msgspec.Struct, frozen=True):
