@@ -2,7 +2,7 @@
 # python3.11 is enough. PYTHON=… chooses another interpreter (3.11 or later); ARGS=… is passed on.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stores lint soak bench docs pins clean runtime bench-setup dev
+.PHONY: help demo test stores lint soak bench docs pins release-check clean runtime bench-setup dev release-setup
 
 BIN := .venv/bin
 ARGS ?=
@@ -10,7 +10,7 @@ ARGS ?=
 PYTEST := $(BIN)/pytest -q -n auto --dist loadgroup
 
 help: ## Show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: runtime ## Start a hub with simulated participants and make payments through it
 	@$(BIN)/vuka demo $(ARGS)
@@ -44,6 +44,9 @@ docs: dev ## Build the documentation into site/
 pins: ## Move constraints.txt to the newest release of everything
 	scripts/pins
 
+release-check: release-setup ## Build the packages into dist/ and check all that must hold of a release
+	@$(BIN)/python scripts/release_check.py $(ARGS)
+
 clean: ## Remove what make made, .venv included. A hub's data directory is left alone
 	rm -rf .venv site dist demo-data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -53,3 +56,6 @@ runtime dev:
 
 bench-setup:
 	@scripts/setup bench
+
+release-setup:
+	@scripts/setup release

@@ -345,6 +345,9 @@ class Transport:
     def get_write_buffer_size(self) -> int:
         return 0
 
+    def get_extra_info(self, _name: str) -> None:
+        """Nobody is known to be at the other end."""
+
     def set_write_buffer_limits(self, high: int) -> None:
         assert high
 
@@ -389,6 +392,9 @@ class AtOnce:
     def now(self) -> float:
         return 0.0
 
+    def is_outdated(self, _transport: Transport) -> bool:
+        return False
+
     def admit(self, _connection: ServerConnection) -> bool:
         return True
 
@@ -401,7 +407,7 @@ class AtOnce:
             raise AssertionError("an answer waits for something")
 
 
-def served(pieces: Sequence[bytes]) -> tuple[bytes, list[Head], bool]:
+def served(pieces: Sequence[bytes]) -> tuple[bytes, list[tuple[object, ...]], bool]:
     """What a server answers to bytes that come in these pieces, what it took for requests, whether it closed."""
     server, transport = AtOnce(), Transport()
     connection = ServerConnection(server)  # type: ignore[arg-type]
@@ -413,7 +419,8 @@ def served(pieces: Sequence[bytes]) -> tuple[bytes, list[Head], bool]:
         assert sum(map(len, connection._body)) <= Echo.body_bytes_max
     connection.eof_received()
     connection.connection_lost(None)
-    return bytes(transport.written), server.application.heads, transport.closed
+    heads = [(each.method, each.path, each.query, tuple(each.headers)) for each in server.application.heads]
+    return bytes(transport.written), heads, transport.closed
 
 
 REQUEST: Final = st.builds(
