@@ -28,6 +28,24 @@ def rows(database: Database) -> list[int]:
         return [a for (a,) in tx.query("SELECT a FROM t ORDER BY a")]
 
 
+def test_a_block_whose_commit_fails_is_rolled_back_and_the_next_can_begin(path: Path) -> None:
+    database = open_with_table(path)
+    undone: list[int] = []
+    with database.begin() as tx:
+        tx.run("CREATE TABLE p (id INTEGER PRIMARY KEY)")
+        tx.run("CREATE TABLE c (p INTEGER REFERENCES p (id) DEFERRABLE INITIALLY DEFERRED)")
+    with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"), database.begin() as tx:
+        tx.run("INSERT INTO t VALUES (1)")
+        tx.on_rollback(lambda: undone.append(1))
+        # What only the commit finds wrong.
+        tx.run("INSERT INTO c VALUES (1)")
+    assert (rows(database), undone) == ([], [1])
+    with database.begin() as tx:
+        tx.run("INSERT INTO t VALUES (2)")
+    assert rows(database) == [2]
+    database.close()
+
+
 def test_a_transaction_that_raises_leaves_nothing_and_undoes_what_memory_kept(path: Path) -> None:
     database = open_with_table(path)
     undone: list[str] = []

@@ -188,10 +188,11 @@ class Database:
         tx = self.start()
         try:
             yield tx
+            # A commit that fails (the disk is full) leaves the transaction open: nobody could begin another.
+            tx.commit()
         except BaseException:
             tx.rollback()
             raise
-        tx.commit()
 
     def hold(self) -> contextlib.nullcontext[None]:
         """Nothing: what needs it runs in one process on a file."""
