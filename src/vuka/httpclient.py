@@ -97,6 +97,16 @@ Outcome: TypeAlias = Response | TransportError
 Done = Callable[[Outcome], None]
 
 
+class Client(Protocol):
+    """What the courier asks of an HTTP client: `HttpClient`, or the network of a simulation."""
+
+    def start(self, request: Request, done: Done) -> None:
+        """Starts a request; ``done`` is called once, later, with the answer or a `TransportError`."""
+
+    async def close(self) -> None:
+        """Ends everything: requests under way end with a `TransportError`."""
+
+
 def believing(ca_file: str) -> ssl.SSLContext | None:
     """For a client that believes the authorities in a file (PEM), and no others; None, the usual ones, without a file.
 

@@ -30,6 +30,7 @@ from vuka.engine.node import Engine
 from vuka.errors import OperatorError
 from vuka.fspiop.ilp import transaction_json
 from vuka.fspiop.jws import PublicKey
+from vuka.httpclient import Client
 from vuka.ledger.choice import check_choice, open_ledger
 from vuka.ledger.model import Ledger
 from vuka.store import Database, Tx
@@ -136,10 +137,15 @@ class Hub:
         database: Database,
         *,
         clock: Callable[[], int] = clock_ms,
+        jitter: Callable[[], float] = random.random,
         identity: Identity | None = None,
         siblings: Siblings | None = None,
+        client: Client | None = None,
     ) -> None:
-        """``siblings``: the other workers on this machine, where it is one of several."""
+        """``siblings``: the other workers on this machine, where it is one of several.
+
+        Time, chance and the network are the machine's own, where they are not given.
+        """
         self.config = config
         self.database = database
         self.started_ms = clock()
@@ -167,13 +173,14 @@ class Hub:
             wire=FspiopWire(self._key),
             ledger=self._ledger.open,
             clock_ms=clock,
-            jitter=random.random,
+            jitter=jitter,
             observers=(self.metrics,),
             channels=channels(config, installed),
             identity=identity,
             cluster=self._ledger.cluster,
             sign=None if audit_key is None else audit_key.sign,
             destinations=self.destinations,
+            client=client,
         )
         self.oracles = OracleClient(
             config.oracles,

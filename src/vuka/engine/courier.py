@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from vuka.httpclient import HttpClient, Request, Response, TransportError
+from vuka.httpclient import Client, Request, Response, TransportError
 
 FAILURES_BEFORE_PROBING: Final = 5
 """Failures in a row after which a participant is tried with one message at a time, until one arrives."""
@@ -382,7 +382,7 @@ class Courier:
 
     def __init__(
         self,
-        client: HttpClient,
+        client: Client,
         *,
         resolve: Callable[[Delivery], str],
         report: Callable[[DeliveryReport], None],

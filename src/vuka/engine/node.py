@@ -38,7 +38,7 @@ from vuka.engine.notifier import Notifier
 from vuka.engine.observed import Committed, EngineLog, Observer, Observers
 from vuka.engine.outbox import DeliveryState, Mark, Outbox, Wire, make_outgoing, traces_of
 from vuka.errors import ErrorCode, FspiopError, OperatorError
-from vuka.httpclient import HttpClient
+from vuka.httpclient import Client, HttpClient
 from vuka.ids import HUB, FspId, TransferId, parse_id
 from vuka.ledger.model import Ledger, LedgerUnavailableError, QueryFilter, QueryFilterFlags
 from vuka.ledger.terms import TERM_MAX, TermEndedError
@@ -164,8 +164,9 @@ class Engine:
         cluster: Cluster | None = None,
         sign: auditlog.Sign | None = None,
         destinations: Destinations | None = None,
+        client: Client | None = None,
     ) -> None:
-        """``sign``: what the audit log is signed with."""
+        """``sign``: what the audit log is signed with; ``client`` delivers messages, where it is not the usual one."""
         self.config = config
         self.database = database
         self.statistics = Statistics()
@@ -219,7 +220,7 @@ class Engine:
         # The mark under which it recovers, and its term from then on; kept until that has succeeded.
         self._recovery: tuple[int, int] | None = None
         self._ask_thread = ThreadPoolExecutor(1, thread_name_prefix="vuka-ledger")
-        self._client = HttpClient(
+        self._client = client or HttpClient(
             connect_timeout_ms=config.courier.connect_timeout_ms,
             timeout_ms=config.courier.timeout_ms,
             tls=outgoing_context(config.outbound, config.courier.ca_file, "courier.ca_file"),
