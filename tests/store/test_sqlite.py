@@ -34,11 +34,15 @@ def test_a_block_whose_commit_fails_is_rolled_back_and_the_next_can_begin(path: 
     with database.begin() as tx:
         tx.run("CREATE TABLE p (id INTEGER PRIMARY KEY)")
         tx.run("CREATE TABLE c (p INTEGER REFERENCES p (id) DEFERRABLE INITIALLY DEFERRED)")
-    with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"), database.begin() as tx:
-        tx.run("INSERT INTO t VALUES (1)")
-        tx.on_rollback(lambda: undone.append(1))
-        # What only the commit finds wrong.
-        tx.run("INSERT INTO c VALUES (1)")
+
+    def write_what_only_the_commit_finds_wrong() -> None:
+        with database.begin() as tx:
+            tx.run("INSERT INTO t VALUES (1)")
+            tx.on_rollback(lambda: undone.append(1))
+            tx.run("INSERT INTO c VALUES (1)")
+
+    with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
+        write_what_only_the_commit_finds_wrong()
     assert (rows(database), undone) == ([], [1])
     with database.begin() as tx:
         tx.run("INSERT INTO t VALUES (2)")

@@ -39,6 +39,7 @@ _COMMANDS: Final = {
     "restore": "backup:restore",
     "config": "config:config",
     "bench": "bench:app",
+    "simulate": "simulate:simulate",
 }
 """Where each command is, in the order in which help lists them: a module here, and the command or group in it.
 
