@@ -9,6 +9,7 @@ import pytest
 from tests.e2e.running import RunningHub, running
 
 from vuka.api import server
+from vuka.httpserver import HEAD_BYTES_MAX
 
 
 def _address(hub: RunningHub) -> tuple[str, int]:
@@ -66,4 +67,37 @@ async def test_no_more_connections_are_kept_than_may_be(tmp_path: Path, monkeypa
         assert (await _ends(kept[0][0])).startswith(b"HTTP/1.1 200")
         for _, each in kept:
             each.close()
+        writer.close()
+
+
+@pytest.mark.parametrize("part", [b"X: " + b"a" * 1000 + b"\r\n", b"a" * 1000, b"X"])
+@pytest.mark.parametrize("start", [b"GET /health", b"GET /health HTTP/1.1\r\nX: "])
+async def test_a_head_without_end_is_kept_no_further_than_may_be(tmp_path: Path, start: bytes, part: bytes) -> None:
+    async with running(tmp_path / "data") as hub:
+        reader, writer = await asyncio.open_connection(*_address(hub))
+        writer.write(start)
+        many = part * (1 + 3 * HEAD_BYTES_MAX // len(part))
+        try:
+            async with asyncio.timeout(10):
+                for at in range(0, len(many), 10_000):
+                    writer.write(many[at : at + 10_000])
+                    await writer.drain()
+                answer = await reader.read()
+        except (ConnectionResetError, BrokenPipeError):
+            answer = b""
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
+        writer.close()
+
+
+async def test_a_head_within_the_limit_is_answered_and_a_body_is_no_head(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as hub:
+        reader, writer = await asyncio.open_connection(*_address(hub))
+        body = b"{" + b" " * (2 * HEAD_BYTES_MAX)
+        writer.write(b"POST /participants HTTP/1.1\r\nHost: hub\r\nContent-Type: application/json\r\n")
+        writer.write(b"X: " + b"a" * (HEAD_BYTES_MAX - 200) + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        writer.write(b"GET /health HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n")
+        answer = await _ends(reader)
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert b"Invalid request payload JSON format" in answer
+        assert b"HTTP/1.1 200" in answer
         writer.close()

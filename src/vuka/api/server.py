@@ -33,7 +33,7 @@ from vuka.api.tls import check_trusted, listener_context
 from vuka.config import Config
 from vuka.engine.membership import Identity, place_of
 from vuka.errors import OperatorError
-from vuka.httpserver import NOBODY, HttpServer, Limits, Peer
+from vuka.httpserver import HEAD_BYTES_MAX, NOBODY, HttpServer, Limits, Peer
 from vuka.tls import FollowingContext, is_of_before
 
 log: Final = structlog.get_logger("vuka.server")
@@ -52,6 +52,8 @@ SWITCH_INTERVAL_SECONDS: Final = 0.0005
 FILES_SECONDS: Final = 1.0
 """How often files for TLS are looked at while nobody connects."""
 
+_HEAD_TOO_LARGE: Final = f"The request's line and headers have more than {HEAD_BYTES_MAX} bytes."
+
 YOUNG_OBJECTS: Final = 20_000
 """Objects made between two runs of the garbage collector: a batch of payments makes thousands, all short-lived."""
 
@@ -64,10 +66,18 @@ class Addresses(msgspec.Struct, frozen=True):
 
 
 class _PeerProtocol(HttpToolsProtocol):
-    """Tells each request's application who is at the other end of its connection, and waits for none without end."""
+    """Tells each request's application who is at the other end of its connection, and waits for none without end.
+
+    Nor does it keep a head without end, for the server itself keeps whatever comes.
+    """
 
     _peer: Peer = NOBODY
     _deadline: asyncio.TimerHandle | None = None
+    _head_size = 0
+    _told = 0
+    """How often the parser has told of anything."""
+    _untold = 0
+    """Bytes since then: those of a header that has no end yet."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -93,11 +103,46 @@ class _PeerProtocol(HttpToolsProtocol):
         self._expect_none()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        told = self._told
+        super().data_received(data)
+        self._untold = self._untold + len(data) if self._told == told else 0
+        if self._untold > HEAD_BYTES_MAX:
+            self.send_400_response(_HEAD_TOO_LARGE)
+
+    def send_400_response(self, msg: str) -> None:
+        is_too_large = max(self._head_size, self._untold) > HEAD_BYTES_MAX
+        super().send_400_response(_HEAD_TOO_LARGE if is_too_large else msg)
+
+    def _count(self, size: int) -> None:
+        """Raises `ValueError`, which the parser passes on as its own, where a head has too many bytes."""
+        self._told += 1
+        self._head_size += size
+        if self._head_size > HEAD_BYTES_MAX:
+            raise ValueError(_HEAD_TOO_LARGE)
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._told += 1
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
+        self._told += 1
         self._expect_none()
         super().on_message_complete()
 
     def on_message_begin(self) -> None:
+        self._told += 1
+        self._head_size = 0
         super().on_message_begin()
         self._expect_request()
         # The server's own keys are typed, an application's are its business.
