@@ -171,8 +171,9 @@ class OAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(
             description=(
-                "Which participants its values stand for, e.g. client-17=greenbank,client-18=pesapay. Empty: each for "
-                "the participant of that name."
+                "Which participants its values stand for, e.g. client-17=greenbank,client-18=pesapay; with an issuer and a "
+                "space before a value, of that issuer alone. Empty: each for the participant of that name, whoever of "
+                "the issuers says it."
             )
         ),
     ] = ""
@@ -193,8 +194,8 @@ class OAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(
             description=(
-                "Which roles its values stand for, e.g. hub-staff=operate,hub-treasury=finance. Empty: each for the "
-                "role of that name."
+                "Which roles its values stand for, e.g. hub-staff=operate,hub-treasury=finance; with an issuer and a "
+                "space before a value, of that issuer alone. Empty: each for the role of that name."
             )
         ),
     ] = ""

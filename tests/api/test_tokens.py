@@ -7,7 +7,7 @@ import base64
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +272,55 @@ def test_clients_may_stand_for_participants_of_other_names(
     assert "which oauth.participants does not name" in refused(check, server.token(azp="greenbank"))
 
 
+OTHER = "https://login.other.example"
+
+
+@pytest.fixture
+def two(clock: Clock, tmp_path: Path) -> Callable[..., AccessTokens]:
+    """Checks tokens of two servers that have a key of the same name each."""
+
+    def made(*servers: AuthorizationServer, **settings: str) -> AccessTokens:
+        files = [tmp_path / "first.json", tmp_path / "second.json"]
+        for file, server in zip(files, servers, strict=True):
+            file.write_bytes(server.key_set())
+        keys = ",".join(map(str, files))
+        return AccessTokens(OAuth(**(BASE | {"issuers": f"{ISSUER},{OTHER}", "keys": keys} | settings)), clock)
+
+    return made
+
+
+def test_one_issuer_signs_nothing_of_another(server: AuthorizationServer, two: Callable[..., AccessTokens]) -> None:
+    other = AuthorizationServer()
+    check = two(server, other)
+    assert check.participant(other.token(iss=OTHER, client_id="pesapay")) == "pesapay"
+    assert f"not of {ISSUER}" in refused(check, other.token(iss=ISSUER, client_id="greenbank"))
+
+
+def test_an_issuer_speaks_for_those_participants_that_are_said_to_be_its_own(
+    server: AuthorizationServer, two: Callable[..., AccessTokens]
+) -> None:
+    other = AuthorizationServer()
+    participants = f"{ISSUER} client-1=greenbank,{OTHER} client-1=pesapay,{OTHER} client-2=duka,both=shared"
+    check = two(server, other, participants=participants)
+    assert check.participant(server.token(client_id="client-1")) == "greenbank"
+    assert check.participant(other.token(iss=OTHER, client_id="client-1")) == "pesapay"
+    assert "does not name" in refused(check, server.token(client_id="client-2"))
+    # What an issuer writes into its claim is no other issuer.
+    assert "does not name" in refused(check, server.token(client_id=f"{OTHER} client-2"))
+    assert check.participant(server.token(client_id="both")) == "shared"
+    assert check.participant(other.token(iss=OTHER, client_id="both")) == "shared"
+
+
+def test_an_issuer_gives_those_roles_that_it_is_said_to_give(
+    server: AuthorizationServer, two: Callable[..., AccessTokens]
+) -> None:
+    other = AuthorizationServer()
+    check = two(server, other, roles=f"{ISSUER} boss=admin,{ISSUER} boss=finance,staff=read")
+    said = {"aud": OPERATORS, "sub": "alice", "roles": ["boss", "staff"]}
+    assert check.operator(server.token(**said)).roles == {"admin", "finance", "read"}
+    assert check.operator(other.token(iss=OTHER, **said)).roles == {"read"}
+
+
 def test_an_api_without_an_audience_takes_no_tokens(server: AuthorizationServer, clock: Clock, tmp_path: Path) -> None:
     check = checker(server, clock, tmp_path, participants_audience="")
     assert "takes none" in refused(check, server.token(client_id="greenbank", aud=""))
@@ -375,6 +424,9 @@ async def test_while_no_key_has_ever_come_nobody_is_told_that_its_token_is_wrong
         ({"participants": "greenbank"}, "oauth.participants must hold pairs"),
         ({"roles": "staff=root"}, "oauth.roles names root: roles are read, operate, finance, admin"),
         ({"participants_audience": "", "operators_audience": ""}, "participants_audience or oauth.operators_audience"),
+        ({"operators_audience": PARTICIPANTS}, "a participant's token would be an operator's too"),
+        ({"participants": "a=greenbank,a=pesapay"}, "says of a that it is greenbank and that it is pesapay"),
+        ({"participants": "https://x.example a=greenbank"}, "https://x.example, which oauth.issuers does not name"),
     ],
 )
 def test_a_configuration_that_does_not_fit_together_is_refused_at_the_start(

@@ -18,7 +18,7 @@ import binascii
 import contextlib
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -106,9 +106,9 @@ class AccessTokens:
         self._now_ms = now_ms
         self._leeway_ms = settings.leeway_seconds * _SECOND_MS
         self._algorithms = frozenset(_parts(settings.algorithms))
-        self._participants = _mapping(settings.participants, "oauth.participants")
-        self._roles = _roles_mapping(settings.roles)
         self._issuers = {each.name: each for each in _issuers(settings)}
+        self._participants = _participants_mapping(settings.participants, self._issuers)
+        self._roles = _roles_mapping(settings.roles, self._issuers)
         self._checked: OrderedDict[bytes, tuple[Claims, int]] = OrderedDict()
         self._client: HttpClient | None = None
         self._following: asyncio.Task[None] | None = None
@@ -216,12 +216,15 @@ class AccessTokens:
     def participant(self, token: str) -> FspId:
         """The participant whose token it is. Raises `TokenError`."""
         settings = self._settings
-        value = _claim(self._claims(token, settings.participants_audience), settings.participant_claim)
+        claims = self._claims(token, settings.participants_audience)
+        value = _claim(claims, settings.participant_claim)
         if not isinstance(value, str) or not value:
             raise TokenError(f"a token without the claim {settings.participant_claim}")
-        name = self._participants.get(value) if self._participants else value
+        named = [self._participants[key] for key in _keys_of(claims, value) if key in self._participants]
+        name = value if not self._participants else next(iter(named), None)
         if name is None:
-            raise TokenError(f"a token of {value[:64]!r}, which oauth.participants does not name")
+            said = f"{value[:64]!r} of {claims['iss']}"
+            raise TokenError(f"a token of {said}, which oauth.participants does not name")
         if name == HUB:
             raise TokenError("a token of the hub itself, for which nobody else speaks")
         return FspId(name)
@@ -235,7 +238,8 @@ class AccessTokens:
             raise TokenError(f"a token whose claim {settings.operator_claim} is no name")
         said = _claim(claims, settings.roles_claim)
         values = said.split() if isinstance(said, str) else said if isinstance(said, list) else []
-        roles = frozenset(role for each in values if isinstance(each, str) for role in self._roles.get(each, ()))
+        keys = [key for each in values if isinstance(each, str) for key in _keys_of(claims, each)]
+        roles = frozenset(role for key in keys for role in self._roles.get(key, ()))
         if not roles:
             raise TokenError(f"a token of {name!r}, whose claim {settings.roles_claim} has no role of this hub")
         return TokenOperator(name, roles)
@@ -335,6 +339,11 @@ def access_tokens(config: Config, now_ms: Callable[[], int]) -> AccessTokens | N
             )
     if not settings.participants_audience and not settings.operators_audience:
         raise OperatorError("oauth.issuers needs oauth.participants_audience or oauth.operators_audience beside it.")
+    if settings.participants_audience == settings.operators_audience:
+        raise OperatorError(
+            "oauth.participants_audience and oauth.operators_audience are the same: "
+            "a participant's token would be an operator's too."
+        )
     return AccessTokens(settings, now_ms)
 
 
@@ -367,23 +376,49 @@ def _is_safe(url: str) -> bool:
     return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and is_local))
 
 
-def _mapping(text: str, name: str) -> dict[str, str]:
-    """``value=name`` between commas."""
-    pairs = [each.rpartition("=")[::2] for each in _parts(text)]
-    if not all(value and whose for value, whose in pairs):
-        raise OperatorError(f"{name} must hold pairs such as a-value=a-name, separated by commas.")
-    return {value.strip(): whose.strip() for value, whose in pairs}
+_Said = tuple[str, str]
+"""An issuer and what it says; without one, whoever says it."""
 
 
-def _roles_mapping(text: str) -> dict[str, Sequence[str]]:
+def _keys_of(claims: Claims, value: str) -> tuple[_Said, _Said]:
+    """Where a claim's value may stand in a mapping: that of its issuer before that of any."""
+    return (str(claims["iss"]), value), ("", value)
+
+
+def _mapping(text: str, name: str, issuers: Collection[str]) -> list[tuple[_Said, str]]:
+    """``value=name`` or ``issuer value=name`` between commas. Raises `OperatorError`."""
+    pairs: list[tuple[_Said, str]] = []
+    for part in _parts(text):
+        said, _, whose = (each.strip() for each in part.rpartition("="))
+        issuer = next((each for each in issuers if said.startswith(f"{each} ")), "")
+        value = said.removeprefix(issuer).strip()
+        if not value or not whose:
+            raise OperatorError(f"{name} must hold pairs such as a-value=a-name, separated by commas.")
+        if "://" in value.partition(" ")[0] and " " in value:
+            raise OperatorError(f"{name} has {value.partition(' ')[0]}, which oauth.issuers does not name.")
+        pairs.append(((issuer, value), whose))
+    return pairs
+
+
+def _participants_mapping(text: str, issuers: Collection[str]) -> dict[_Said, str]:
+    pairs = _mapping(text, "oauth.participants", issuers)
+    found = dict(pairs)
+    for said, whose in pairs:
+        if found[said] != whose:
+            raise OperatorError(f"oauth.participants says of {said[1]} that it is {whose} and that it is {found[said]}.")
+    return found
+
+
+def _roles_mapping(text: str, issuers: Collection[str]) -> dict[_Said, list[str]]:
     """The roles of this hub by a claim's values; without a mapping each goes by its own name."""
     if not text:
-        return {role.value: (role.value,) for role in Role}
-    pairs = _mapping(text, "oauth.roles")
-    unknown = sorted(set(pairs.values()) - set(Role))
-    if unknown:
-        raise OperatorError(f"oauth.roles names {unknown[0]}: roles are {', '.join(Role)}.")
-    return {value: (role,) for value, role in pairs.items()}
+        return {("", role.value): [role.value] for role in Role}
+    found: dict[_Said, list[str]] = {}
+    for said, role in _mapping(text, "oauth.roles", issuers):
+        if role not in set(Role):
+            raise OperatorError(f"oauth.roles names {role}: roles are {', '.join(Role)}.")
+        found.setdefault(said, []).append(role)
+    return found
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------
