@@ -399,6 +399,55 @@ async def test_a_server_that_does_not_tell_its_keys_is_asked_again_and_those_of_
     await check.close()
 
 
+async def test_an_issuer_that_withdraws_all_its_keys_has_none(server: AuthorizationServer, clock: Clock) -> None:
+    check = await fetching(server, clock)
+    token = server.token(client_id="greenbank")
+    assert check.participant(token) == "greenbank"
+    unknown = server.token(client_id="greenbank", header={"kid": "unknown"})
+    server.keys = []
+    clock.ahead_s = 31
+    with pytest.raises(KeysPendingError):
+        check.participant(unknown)
+    await asyncio.wait_for(_asked(check), 5)
+    assert "a key that" in refused(check, token)
+    await check.close()
+
+
+def test_a_file_whose_keys_are_all_withdrawn_has_none_and_half_a_file_changes_nothing(
+    server: AuthorizationServer, clock: Clock, tmp_path: Path
+) -> None:
+    check = checker(server, clock, tmp_path)
+    token, file = server.token(client_id="greenbank"), tmp_path / "keys.json"
+    (issuer,) = check._issuers.values()
+    file.write_bytes(server.key_set()[:40])
+    with pytest.raises(OperatorError):
+        check._read_file(issuer)
+    assert check.participant(token) == "greenbank"
+    file.write_text('{"keys": []}')
+    check._read_file(issuer)
+    assert "a key that" in refused(check, token)
+
+
+async def test_a_server_that_was_out_of_reach_when_keys_were_due_is_asked_again_soon(
+    server: AuthorizationServer, clock: Clock
+) -> None:
+    server.status = 500
+    check = await fetching(server, clock, refresh_seconds=1, refresh_seconds_min=1)
+    (issuer,) = check._issuers.values()
+    server.status = 200
+    await check._fetch(issuer)
+    token = server.token(client_id="greenbank")
+    assert check.participant(token) == "greenbank"
+    # Due, and not told: it is due for as long as it was not told.
+    clock.ahead_s, server.status = 5, 500
+    await check._fetch(issuer)
+    assert check._is_due(issuer)
+    server.status = 200
+    await check._fetch(issuer)
+    assert not check._is_due(issuer)
+    await check.close()
+
+
 async def test_while_no_key_has_ever_come_nobody_is_told_that_its_token_is_wrong(
     server: AuthorizationServer, clock: Clock
 ) -> None:

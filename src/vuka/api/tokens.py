@@ -94,6 +94,8 @@ class _Issuer:
         """Whether they have ever been read."""
         self.asked_ms = -(1 << 62)
         """When they were last asked for."""
+        self.read_ms = -(1 << 62)
+        """When they last came."""
         self.asking: asyncio.Task[None] | None = None
 
 
@@ -146,15 +148,22 @@ class AccessTokens:
             await self._client.close()
 
     async def _follow(self) -> None:
-        """Asks for keys from time to time: those that a server has withdrawn must not count for ever."""
+        """Asks for keys from time to time: those that a server has withdrawn must not count for ever.
+
+        One that does not tell them is soon asked again.
+        """
         while True:
             await asyncio.sleep(min(self._settings.refresh_seconds_min, self._settings.refresh_seconds))
             for issuer in self._issuers.values():
                 if not issuer.is_url:
                     with contextlib.suppress(OperatorError):
                         self._read_file(issuer)
-                elif not issuer.has_keys or self._age_ms(issuer) >= self._settings.refresh_seconds * _SECOND_MS:
+                elif self._is_due(issuer):
                     await self._fetch(issuer)
+
+    def _is_due(self, issuer: _Issuer) -> bool:
+        """Whether its keys are too old to be believed without asking."""
+        return self._now_ms() - issuer.read_ms >= self._settings.refresh_seconds * _SECOND_MS
 
     def _age_ms(self, issuer: _Issuer) -> int:
         return self._now_ms() - issuer.asked_ms
@@ -202,11 +211,17 @@ class AccessTokens:
         raise OperatorError(fault)
 
     def _take(self, issuer: _Issuer, raw: bytes) -> None:
-        """Takes keys into use, if they are others than before. Raises `ValueError`."""
+        """Takes keys into use, if they are others than before. Raises `ValueError`.
+
+        Whoever has withdrawn all its keys has none. One that never had any is more likely to be set up wrongly.
+        """
+        keys = issuer.keys if issuer.has_keys and raw == issuer.raw else _keys(raw)
+        if not keys and not issuer.has_keys:
+            raise ValueError("it holds no key for RS256, PS256 or ES256")
+        issuer.read_ms = self._now_ms()
         if issuer.has_keys and raw == issuer.raw:
             return
-        issuer.keys = _keys(raw)
-        issuer.raw, issuer.has_keys = raw, True
+        issuer.keys, issuer.raw, issuer.has_keys = keys, raw, True
         # What was signed with a key that is gone must not be remembered as good.
         self._checked.clear()
         log.info("an issuer's keys are in use", issuer=issuer.name, keys=[each.kid for each in issuer.keys])
@@ -405,7 +420,9 @@ def _participants_mapping(text: str, issuers: Collection[str]) -> dict[_Said, st
     found = dict(pairs)
     for said, whose in pairs:
         if found[said] != whose:
-            raise OperatorError(f"oauth.participants says of {said[1]} that it is {whose} and that it is {found[said]}.")
+            raise OperatorError(
+                f"oauth.participants says of {said[1]} that it is {whose} and that it is {found[said]}."
+            )
     return found
 
 
@@ -456,7 +473,7 @@ def _time_ms(claims: Claims, name: str) -> int | None:
 
 
 def _keys(raw: bytes) -> tuple[_Key, ...]:
-    """The keys of a set that tokens may be signed with. Raises `ValueError` with a phrase where there is none."""
+    """The keys of a set that tokens may be signed with. Raises `ValueError` with a phrase where it is no set."""
     try:
         found = msgspec.json.decode(raw)
     except (msgspec.DecodeError, ValueError, RecursionError):
@@ -466,10 +483,7 @@ def _keys(raw: bytes) -> tuple[_Key, ...]:
         raise ValueError("it is no key set: a JSON object with keys")  # noqa: TRY004 - of what was read
     if len(listed) > KEYS_MAX:
         raise ValueError(f"it holds more than {KEYS_MAX} keys")
-    keys = tuple(key for each in listed if (key := _usable(each)) is not None)
-    if not keys:
-        raise ValueError("it holds no key for RS256, PS256 or ES256")
-    return keys
+    return tuple(key for each in listed if (key := _usable(each)) is not None)
 
 
 def _usable(said: object) -> _Key | None:
