@@ -469,6 +469,7 @@ async def test_while_no_key_has_ever_come_nobody_is_told_that_its_token_is_wrong
         ({"keys": ""}, "a file or URL for each"),
         ({"keys": "http://login.example/keys"}, "must be a URL of https"),
         ({"keys": "https://[x/keys"}, "must be a URL of https"),
+        ({"keys": "https://me:secret@login.example/keys"}, "a URL with a user name or a password"),
         ({"keys": "none.json"}, "none.json can't be read: No such file"),
         ({"participants": "greenbank"}, "oauth.participants must hold pairs"),
         ({"roles": "staff=root"}, "oauth.roles names root: roles are read, operate, finance, admin"),
