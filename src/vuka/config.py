@@ -171,9 +171,9 @@ class OAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(
             description=(
-                "Which participants its values stand for, e.g. client-17=greenbank,client-18=pesapay; with an issuer and a "
-                "space before a value, of that issuer alone. Empty: each for the participant of that name, whoever of "
-                "the issuers says it."
+                "Which participants its values stand for, e.g. client-17=greenbank,client-18=pesapay; with an issuer "
+                "and a space before a value, of that issuer alone. Empty: each for the participant of that name, "
+                "whoever of the issuers says it."
             )
         ),
     ] = ""

@@ -376,7 +376,9 @@ def _issuers(settings: OAuth) -> list[_Issuer]:
     for source in sources:
         if "://" in source and "@" in source.partition("://")[2].partition("/")[0]:
             # The log names the URL, and `vuka config` shows it.
-            raise OperatorError("oauth.keys has a URL with a user name or a password: key sets are public, leave it out.")
+            raise OperatorError(
+                "oauth.keys has a URL with a user name or a password: key sets are public, leave it out."
+            )
         if "://" in source and not _is_safe(source):
             raise OperatorError(
                 f"{source} must be a URL of https, for whoever changes keys on their way may be anybody."
