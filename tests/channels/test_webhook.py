@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -236,3 +237,18 @@ async def test_a_receiver_is_told_which_of_its_hosts_is_meant() -> None:
     async with receiver(Answer(204)) as (url, got):
         await post(url.replace("127.0.0.1", "localhost"))
     assert got[0].headers["host"].startswith("localhost:")
+
+
+async def test_a_name_with_foreign_letters_is_looked_up_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoded and encoded again by older rules, ``straße`` would be ``strasse``: the host of somebody else."""
+    looked_up: list[str] = []
+
+    def getaddrinfo(host: str, port: int, *_: object, **__: object) -> list[tuple[object, ...]]:
+        looked_up.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    async with receiver(Answer(200)) as (url, got):
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        await post(url.replace("127.0.0.1", "xn--strae-oqa.example"))
+    assert looked_up[0] == "xn--strae-oqa.example"
+    assert got[0].headers["host"].startswith("xn--strae-oqa.example:")

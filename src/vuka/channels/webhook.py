@@ -116,16 +116,18 @@ class _Webhooks:
 
         try:
             asked = httpx.URL(url)
+            # As it is written: what `host` says is decoded, and would be encoded by older rules, to another name.
+            host = asked.raw_host.decode("ascii")
             async with (
                 asyncio.timeout(self._timeout_seconds),
                 httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=None, verify=self._tls) as client,  # noqa: S113 - it has its time above
                 # Connected to is what was looked at: another look-up of the name might find another address.
                 client.stream(
                     "POST",
-                    asked.copy_with(host=await self._address(asked)),
+                    asked.copy_with(host=await self._address(asked, host)),
                     content=body,
                     headers=headers | {"Host": asked.netloc.decode("ascii")},
-                    extensions={"sni_hostname": asked.host},
+                    extensions={"sni_hostname": host},
                 ) as answer,
             ):
                 return answer.status_code
@@ -140,14 +142,14 @@ class _Webhooks:
         except httpx.HTTPError as error:
             raise DeliveryError("there was no answer", str(error) or type(error).__name__) from None
 
-    async def _address(self, url: httpx.URL) -> str:
+    async def _address(self, url: httpx.URL, host: str) -> str:
         """The address to connect to. Raises `DeliveryError` where the hub calls none that the host has."""
         is_secure = url.scheme == "https"
         port = url.port or (443 if is_secure else 80)
-        found = await asyncio.get_running_loop().getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         refusal: str | None = None
         for *_, address in found:
-            refusal = self._destinations.refusal(url.host, str(address[0]), port, is_secure=is_secure)
+            refusal = self._destinations.refusal(host, str(address[0]), port, is_secure=is_secure)
             if refusal is None:
                 return str(address[0])
         raise DeliveryError(refusal or "the host has no address")
