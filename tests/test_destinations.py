@@ -163,9 +163,9 @@ def test_nothing_is_connected_to_but_by_tls_where_only_https_is_called() -> None
 
 
 def test_the_hub_never_calls_itself_however_it_is_named() -> None:
-    found = destinations(ParticipantsApi(), loopback="allow", allowed="127.0.0.0/8,::1")
+    found = destinations(ParticipantsApi(), loopback="allow", allowed="0.0.0.0/0,::/0")
     found.listens("127.0.0.1", 45_321)
-    for url in ("http://127.0.0.1:4000/", "http://127.0.0.1:4001/x", "http://localhost:45321/"):
+    for url in ("http://127.0.0.1:4000/", "http://127.0.0.1:4001/x", "http://localhost:45321/", "http://0.0.0.0:4001/"):
         assert found.fault(url) == "is the hub's own"
     assert found.fault("http://127.0.0.1:45322/") is None
     assert (

@@ -204,9 +204,12 @@ def _is_same(address: Address, own: str, is_port: bool) -> bool:
     listening = _address(own)
     if listening is None:
         return False
+    if address.is_unspecified:
+        # Whoever connects there comes to this machine by loopback.
+        return listening.is_unspecified or listening.is_loopback
     if not listening.is_unspecified:
         return address == listening
-    return address.is_unspecified or address.is_loopback or _is_of_this_machine(address)
+    return address.is_loopback or _is_of_this_machine(address)
 
 
 def _is_of_this_machine(address: Address) -> bool:
