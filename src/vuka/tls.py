@@ -58,7 +58,8 @@ class FollowingContext(ssl.SSLContext):
         self._read_as = state
         try:
             self._current = self._make()
-        except OperatorError as error:
+        except (OperatorError, OSError) as error:
+            # A file may be gone between two looks at it: its next state is another change.
             log.warning("files for TLS have changed and will not do: those of before are used", error=str(error))
             return False
         log.info("files for TLS have changed and are in use", files=[str(each) for each in self._files])

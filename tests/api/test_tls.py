@@ -134,3 +134,22 @@ def test_a_handshake_that_began_before_a_change_is_of_before(authority: Authorit
     authority.issue("hub")
     assert context.refresh()
     assert is_of_before(context, Transport())
+
+
+def test_a_file_that_goes_while_it_is_looked_at_leaves_those_of_before_in_force(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = listener_context(_listener(*authority.issue("hub")), SECTION)
+    assert context is not None
+    before = context.current
+    authority.issue("hub")
+
+    def gone(*_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ssl.SSLContext, "load_cert_chain", gone)
+        assert not context.refresh()
+    assert context.current is before
+    authority.issue("hub")
+    assert context.refresh()
