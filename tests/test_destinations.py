@@ -143,6 +143,9 @@ def test_an_endpoint_of_http_is_refused_where_only_https_is_called() -> None:
         (OUTSIDE, "allow", True),
         (ParticipantsApi(host="0.0.0.0"), "auto", False),
         (ParticipantsApi(host="hub.example"), "auto", False),
+        (ParticipantsApi(trust_client_id=True), "auto", False),
+        (ParticipantsApi(client_certificate_header="x-client-cert"), "auto", False),
+        (ParticipantsApi(client_certificate_header="x-client-cert"), "allow", True),
     ],
 )
 def test_this_machine_may_be_called_exactly_while_the_hub_listens_on_it_alone(

@@ -78,6 +78,11 @@ class Listener(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "127.0.0.0/8,::1"
 
     @property
+    def believes_gateway(self) -> bool:
+        """Whether a gateway in front, from a trusted address, says who callers are."""
+        return bool(self.client_certificate_header)
+
+    @property
     def is_loopback(self) -> bool:
         """Whether only this machine reaches it. A name other than ``localhost`` may stand for any address."""
         try:
@@ -114,13 +119,17 @@ class ParticipantsApi(Listener, frozen=True, forbid_unknown_fields=True):
     ] = 10_000
 
     @property
+    def believes_gateway(self) -> bool:
+        """Whether a gateway in front, from a trusted address, says who callers are."""
+        return self.trust_client_id or bool(self.client_certificate_header)
+
+    @property
     def requires_authentication(self) -> bool:
         """Whether participants must show a credential."""
         if self.authentication != "auto":
             return self.authentication == "required"
         # A gateway on the same machine brings callers from anywhere to a loopback address.
-        has_gateway = self.trust_client_id or bool(self.client_certificate_header)
-        return has_gateway or bool(self.client_ca_file) or not self.is_loopback
+        return self.believes_gateway or bool(self.client_ca_file) or not self.is_loopback
 
 
 class OperatorsApi(Listener, frozen=True, forbid_unknown_fields=True):
@@ -411,7 +420,8 @@ class Outbound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             pattern="^(auto|allow|refuse)$",
             description=(
                 "Whether what listens on this machine's loopback addresses may be called: `auto` does so exactly while "
-                "both APIs listen there too. The hub itself never is."
+                "both APIs listen there too and believe no gateway, which brings callers from anywhere. The hub itself "
+                "never is."
             ),
         ),
     ] = "auto"

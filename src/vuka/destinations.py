@@ -54,7 +54,7 @@ class Destinations:
         self._https_only = settings.https_only
         self._networks, self._hosts = _allowed(settings.allowed)
         self._is_limited = bool(settings.allowed.strip())
-        is_inside = all(each.is_loopback for each in listeners)
+        is_inside = all(each.is_loopback and not each.believes_gateway for each in listeners)
         self._loopback = settings.loopback == "allow" or (settings.loopback == "auto" and is_inside)
         self._own: set[tuple[str, int]] = {(_host_of(each), each.port) for each in listeners if each.port}
 

@@ -224,7 +224,7 @@ class Peers:
 
     def __init__(self, listener: Listener, section: str) -> None:
         """Raises `OperatorError` where the trusted proxies are no addresses."""
-        self._has_gateway = bool(listener.client_certificate_header) or getattr(listener, "trust_client_id", False)
+        self._has_gateway = listener.believes_gateway
         self._networks = networks_of(listener.trusted_proxies, f"{section}.trusted_proxies")
 
     def known(self, peer: Peer) -> Known:
