@@ -158,6 +158,23 @@ async def test_an_operator_is_known_by_its_certificate_and_may_what_its_roles_al
         assert (await Operator(client, secured.hub.operators_url).call("GET", "/participants"))[0] == 401
 
 
+async def test_a_browser_with_an_operators_certificate_does_not_operate_for_pages_of_other_sites(
+    secured: Secured,
+) -> None:
+    files = secured.authority.issue("alice")
+    body = {"operator": "alice", "kind": "CERTIFICATE", "certificate": "CN=alice", "roles": ["operate"]}
+    await secured.admin("POST", "/credentials", body)
+    async with secured.client(files) as client:
+        url = f"{secured.hub.operators_url}/auditlog/checkpoints"
+        answer = await client.send(Request("POST", url, [("Sec-Fetch-Site", "cross-site")]))
+        assert refusal(answer)[0] == 403
+        assert "a page of another site may not operate this hub" in answer.body.decode()
+        assert (await client.send(Request("POST", url, [("Sec-Fetch-Site", "same-origin")]))).status == 201
+        # What shows a token was written by whoever has it, on whatever page.
+        shown = [("Sec-Fetch-Site", "cross-site"), ("Authorization", f"Bearer {secured.token}")]
+        assert (await client.send(Request("POST", url, shown))).status == 201
+
+
 async def test_who_shows_no_certificate_may_show_a_token_where_certificates_are_optional(secured: Secured) -> None:
     assert refusal(await secured.asked(None)) == (401, "3000", "Generic client error - authentication is required")
     made = await secured.admin("POST", "/credentials", {"participant": "greenbank"})

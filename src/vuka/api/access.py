@@ -205,8 +205,9 @@ class OperatorAccess:
         certificate = self._certificate(scope) if not tokens else None
         known = self._operator(tokens[0].decode("latin-1")) if len(tokens) == 1 else certificate
         shown_any = bool(tokens) or _peer(scope).certificate is not None
-        if not self._required:
+        if not (self._required and tokens):
             _refuse_other_sites(scope)
+        if not self._required:
             return known or ANYBODY
         method, path = scope["method"], _declared_path(scope)
         needed = Role.READ if path is None else needed_role(path, method)
@@ -294,7 +295,8 @@ def _peer(scope: Scope) -> Peer:
 def _refuse_other_sites(scope: Scope) -> None:
     """Where nobody is asked who they are, a page of any site could have the operator's own browser ask.
 
-    Browsers say that themselves (Fetch Metadata, ``Sec-Fetch-Site``); a token they would not have sent along.
+    So it could where the browser has the operator's certificate, which it shows whoever has it ask. Browsers say that
+    themselves (Fetch Metadata, ``Sec-Fetch-Site``); a token they would not have sent along.
     """
     if scope["method"] in ("GET", "HEAD") or (b"sec-fetch-site", b"cross-site") not in scope["headers"]:
         return
