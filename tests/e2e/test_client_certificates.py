@@ -276,7 +276,11 @@ async def test_commands_show_the_certificate_that_they_are_given(tmp_path: Path)
         assert shown.exit_code == 0, shown.output
         assert "greenbank" in shown.output
         without = await asyncio.to_thread(vuka, "--ca-file", ca_file, *ask)
-        assert (without.exit_code, "No hub answers" in without.stderr) == (1, True)
+        assert (without.exit_code, "Perhaps it wants a certificate: ask an admin." in without.stderr) == (1, True)
+        secured.authority.revoke(certificate)
+        revoked = await asyncio.to_thread(vuka, "--ca-file", ca_file, "--certificate", str(both), *ask)
+        assert revoked.exit_code == 1
+        assert "Perhaps it does not believe the certificate of --certificate" in revoked.stderr
         said = await asyncio.to_thread(refused, "--ca-file", ca_file, "--certificate", str(certificate), *ask)
         assert "it must hold a certificate and its private key. See --certificate." in said
 

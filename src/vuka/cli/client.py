@@ -71,6 +71,14 @@ def _ask(url: str, method: str, path: str, body: object | None = None) -> httpx.
         )
     except httpx.InvalidURL as error:
         fail(f"{url} is not a URL: {error}.")
+    except (httpx.ReadError, httpx.RemoteProtocolError) as error:
+        if not url.lower().startswith("https://"):
+            fail(f"What answers at {url} is no hub, or the hub has just gone ({error}). Name another with --url.")
+        # In TLS 1.3 a certificate is refused when the client believes that all is well.
+        what = (
+            "does not believe the certificate of --certificate" if _GIVEN_CERTIFICATE.get() else "wants a certificate"
+        )
+        fail(f"The hub at {url} ends the connection without an answer ({error}). Perhaps it {what}: ask an admin.")
     except httpx.HTTPError as error:
         fail(f"No hub answers at {url} ({error}). Start one with `vuka serve`, or name another with --url.")
 
