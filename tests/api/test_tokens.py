@@ -272,6 +272,30 @@ def test_clients_may_stand_for_participants_of_other_names(
     assert "which oauth.participants does not name" in refused(check, server.token(azp="greenbank"))
 
 
+def test_a_token_that_is_bound_to_a_certificate_is_for_whoever_shows_it(
+    server: AuthorizationServer, known: AccessTokens
+) -> None:
+    shown, other = "ab" * 32, "cd" * 32
+    bound = base64.urlsafe_b64encode(bytes.fromhex(shown)).rstrip(b"=").decode()
+    token = server.token(client_id="greenbank", cnf={"x5t#S256": bound})
+    assert known.participant(token, shown) == "greenbank"
+    for wrong in (other, ""):
+        with pytest.raises(TokenError, match="bound to a certificate which its bearer does not show"):
+            known.participant(token, wrong)
+    operators = server.token(aud=OPERATORS, sub="alice", roles=["read"], cnf={"x5t#S256": bound})
+    assert known.operator(operators, shown).name == "alice"
+    with pytest.raises(TokenError, match="does not show"):
+        known.operator(operators)
+
+
+@pytest.mark.parametrize("bound", [{"jkt": "x"}, {}, "x", {"x5t#S256": 7}, {"x5t#S256": "x", "jkt": "x"}, []])
+def test_a_token_that_is_bound_to_something_else_is_for_nobody(
+    bound: object, server: AuthorizationServer, known: AccessTokens
+) -> None:
+    with pytest.raises(TokenError, match="bound to what the hub does not ask for"):
+        known.participant(server.token(client_id="greenbank", cnf=bound), "ab" * 32)
+
+
 OTHER = "https://login.other.example"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime
 import hashlib
 import json
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
+from tests.authorization_server import ISSUER, OPERATORS, PARTICIPANTS, AuthorizationServer
 from tests.certificates import Authority
 from tests.cli.conftest import refused, vuka
 from tests.e2e.running import RunningHub, running
@@ -283,6 +285,32 @@ async def test_commands_show_the_certificate_that_they_are_given(tmp_path: Path)
         assert "Perhaps it does not believe the certificate of --certificate" in revoked.stderr
         said = await asyncio.to_thread(refused, "--ca-file", ca_file, "--certificate", str(certificate), *ask)
         assert "it must hold a certificate and its private key. See --certificate." in said
+
+
+async def test_a_token_that_is_bound_to_a_certificate_lets_in_on_its_connections_alone(tmp_path: Path) -> None:
+    """RFC 8705: whoever steals the token has nothing."""
+    server = AuthorizationServer()
+    keys = tmp_path / "keys.json"
+    keys.write_bytes(server.key_set())
+    oauth = {
+        "OAUTH_ISSUERS": ISSUER,
+        "OAUTH_KEYS": str(keys),
+        "OAUTH_PARTICIPANTS_AUDIENCE": PARTICIPANTS,
+        "OAUTH_OPERATORS_AUDIENCE": OPERATORS,
+    }
+    async with secured_hub(tmp_path, **oauth) as secured:
+        files = secured.authority.issue("greenbank")
+        digest = base64.urlsafe_b64encode(bytes.fromhex(fingerprint(files))).rstrip(b"=").decode()
+        await secured.admin(
+            "POST", "/credentials", {"participant": "greenbank", "kind": "CERTIFICATE", "certificate": "CN=greenbank"}
+        )
+        token = server.token(client_id="greenbank", cnf={"x5t#S256": digest})
+        alice = server.token(aud=OPERATORS, sub="alice", roles=["read"], cnf={"x5t#S256": digest})
+        for shown, statuses in ((files, (202, 200)), (None, (401, 401))):
+            async with secured.client(shown) as client:
+                answer = await secured.ask(client, "greenbank", ("Authorization", f"Bearer {token}"))
+                operator = Operator(client, secured.hub.operators_url, token=alice)
+                assert (answer.status, (await operator.call("GET", "/participants"))[0]) == statuses
 
 
 async def test_a_renewed_certificate_of_the_hub_holds_from_the_next_connection_on(secured: Secured) -> None:

@@ -32,6 +32,7 @@ from vuka.api.identity import (
     certificate_identities,
     find,
     find_certificate,
+    fingerprint,
     keys_pending,
     not_authenticated,
     secret_digest,
@@ -203,7 +204,7 @@ class OperatorAccess:
         """Who it is, if it may. Raises `FspiopError` 3000 with status 401 or 403."""
         tokens = [value for name, value in scope["headers"] if name == b"authorization"]
         certificate = self._certificate(scope) if not tokens else None
-        known = self._operator(tokens[0].decode("latin-1")) if len(tokens) == 1 else certificate
+        known = self._operator(tokens[0].decode("latin-1"), scope) if len(tokens) == 1 else certificate
         shown_any = bool(tokens) or _peer(scope).certificate is not None
         if not (self._required and tokens):
             _refuse_other_sites(scope)
@@ -223,21 +224,22 @@ class OperatorAccess:
             raise FspiopError(ErrorCode.CLIENT_ERROR, detail, status=403, headers=(("WWW-Authenticate", authenticate),))
         return known
 
-    def _operator(self, authorization: str) -> Operator | None:
+    def _operator(self, authorization: str, scope: Scope) -> Operator | None:
         token = bearer_token(authorization)
         if token is None:
             return None
         if self._hub.tokens is not None and not token.startswith(SECRET_PREFIX):
-            return self._by_access_token(self._hub.tokens, token)
+            return self._by_access_token(self._hub.tokens, token, scope)
         credential = find(self._hub.directory, CredentialKind.TOKEN, secret_digest(token), self._hub.now_ms())
         if credential is None or credential.participant is not None:
             return None
         return Operator(credential.name, credential.roles, credential.credential_id)
 
-    def _by_access_token(self, tokens: AccessTokens, token: str) -> Operator | None:
+    def _by_access_token(self, tokens: AccessTokens, token: str, scope: Scope) -> Operator | None:
         """Whose token of an authorization server it is. Raises `FspiopError` 2003 where that can't be told yet."""
+        known = self._peers.known(_peer(scope))
         try:
-            found = tokens.operator(token)
+            found = tokens.operator(token, fingerprint(known.identities or self._passed_on(scope, known)))
         except KeysPendingError:
             if self._required:
                 raise keys_pending() from None
@@ -251,19 +253,20 @@ class OperatorAccess:
         """Whose certificate the connection shows, or the gateway passes on."""
         known, now_ms = self._peers.known(_peer(scope)), self._hub.now_ms()
         shown = known.digests if known.valid_until_ms > now_ms else ()
-        credential = find_certificate(self._hub.directory, shown or self._passed_on(scope, known), now_ms)
+        passed_on = map(certificate_digest, self._passed_on(scope, known))
+        credential = find_certificate(self._hub.directory, shown or passed_on, now_ms)
         if credential is None or credential.participant is not None:
             return None
         return Operator(credential.name, credential.roles, credential.credential_id)
 
-    def _passed_on(self, scope: Scope, known: Known) -> Sequence[bytes]:
+    def _passed_on(self, scope: Scope, known: Known) -> Sequence[str]:
         """What a trusted gateway says of its client's certificate; nothing where it says two things."""
         if not self._certificate_header or not known.is_gateway:
             return ()
         said = [value for name, value in scope["headers"] if name == self._certificate_header]
         if len(said) != 1:
             return ()
-        return [certificate_digest(each) for each in certificate_identities(said[0].decode("latin-1"))]
+        return certificate_identities(said[0].decode("latin-1"))
 
     async def _recorded(self, operator: Operator, scope: Scope, receive: Receive, send: Send) -> None:
         """Says in the log who changed what, and with which end."""

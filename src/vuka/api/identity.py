@@ -116,6 +116,11 @@ def bearer_token(authorization: str) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
+def fingerprint(identities: Iterable[str]) -> str:
+    """The SHA-256 of a certificate (hexadecimal) among what it may be registered under; empty where it is not known."""
+    return next((each.removeprefix("sha256:") for each in identities if each.startswith("sha256:")), "")
+
+
 def registered_identity(text: str) -> str | None:
     """Under what a certificate is registered that an operator names so; None where it names none.
 
@@ -331,7 +336,7 @@ class Credentials:
             if key not in names:
                 continue
             if key == "authorization":
-                caller = self._by_authorization(value, known)
+                caller = self._by_authorization(value, known, headers)
                 if caller is not None:
                     callers.add(caller)
             elif key == "x-api-key":
@@ -352,13 +357,16 @@ class Credentials:
             self._check_proxy(only)
         return only
 
-    def _by_authorization(self, value: str, known: Known) -> FspId | None:
+    def _by_authorization(self, value: str, known: Known, headers: Headers) -> FspId | None:
         """Whose token it is; None for one of the gateway's own, that the gateway has checked."""
         token = bearer_token(value)
         if token is not None and token.startswith(SECRET_PREFIX):
             return self._by_digest(CredentialKind.TOKEN, secret_digest(token))
         if token is not None and self._tokens is not None:
-            return _token_holder(self._tokens.participant, token)
+            passed_on = headers.get(self._certificate_header) if known.is_gateway else None
+            return _token_holder(
+                self._tokens, token, fingerprint(known.identities or certificate_identities(passed_on or ""))
+            )
         if known.is_gateway:
             return None
         raise _invalid("an Authorization that is none of the hub's")
@@ -405,10 +413,10 @@ def identifier(
     return by_source_header
 
 
-def _token_holder(read: Callable[[str], FspId], token: str) -> FspId:
-    """Whose token of an authorization server it is."""
+def _token_holder(tokens: AccessTokens, token: str, shown: str) -> FspId:
+    """Whose token of an authorization server it is; ``shown``: the fingerprint of the bearer's certificate."""
     try:
-        return read(token)
+        return tokens.participant(token, shown)
     except KeysPendingError as error:
         raise _RefusedError(f"it shows {error}", keys_pending()) from None
     except TokenError as error:

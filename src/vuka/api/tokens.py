@@ -3,7 +3,8 @@
 Participants and operators get them at the scheme's own server, by the client-credentials flow or by logging in there,
 and show them as bearer tokens (RFC 6750). The hub checks signature, issuer, audience and times (RFC 7519, RFC 9068,
 RFC 8725), and takes a participant's name, or an operator's name and roles, from the claims that the configuration
-names. Each API has an audience of its own: a participant's token operates nothing.
+names. Each API has an audience of its own: a participant's token operates nothing. A token that is bound to a
+certificate (RFC 8705) holds for whoever shows that certificate too.
 
 Keys are read from a file or fetched from the server's key set (RFC 7517 §5), in the background: no request waits for a
 server that is slow. An unknown key is asked for at most once in `oauth.refresh_seconds_min`, so nobody can have the hub
@@ -228,10 +229,14 @@ class AccessTokens:
 
     # --- tokens -----------------------------------------------------------------------------------------------------
 
-    def participant(self, token: str) -> FspId:
-        """The participant whose token it is. Raises `TokenError`."""
+    def participant(self, token: str, fingerprint: str = "") -> FspId:
+        """The participant whose token it is. Raises `TokenError`.
+
+        ``fingerprint``: the SHA-256 (hexadecimal) of the certificate that its bearer has shown, if any.
+        """
         settings = self._settings
         claims = self._claims(token, settings.participants_audience)
+        _check_bearer(claims, fingerprint)
         value = _claim(claims, settings.participant_claim)
         if not isinstance(value, str) or not value:
             raise TokenError(f"a token without the claim {settings.participant_claim}")
@@ -244,10 +249,11 @@ class AccessTokens:
             raise TokenError("a token of the hub itself, for which nobody else speaks")
         return FspId(name)
 
-    def operator(self, token: str) -> TokenOperator:
-        """The operator whose token it is. Raises `TokenError`."""
+    def operator(self, token: str, fingerprint: str = "") -> TokenOperator:
+        """The operator whose token it is; ``fingerprint`` as above. Raises `TokenError`."""
         settings = self._settings
         claims = self._claims(token, settings.operators_audience)
+        _check_bearer(claims, fingerprint)
         name = _claim(claims, settings.operator_claim)
         if not isinstance(name, str) or not 1 <= len(name) <= NAME_LENGTH_MAX or not name.isprintable():
             raise TokenError(f"a token whose claim {settings.operator_claim} is no name")
@@ -455,6 +461,23 @@ def _object(part: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise TokenError("an Authorization that is none of the hub's and no JWT")
     return found
+
+
+def _check_bearer(claims: Claims, fingerprint: str) -> None:
+    """A token that is bound to a certificate (RFC 8705 §3.1) is for whoever shows it. Raises `TokenError`.
+
+    One that is bound to something else, of which the hub sees no proof, is for nobody.
+    """
+    bound = claims.get("cnf")
+    if bound is None:
+        return
+    digest = bound.get("x5t#S256") if isinstance(bound, dict) and len(bound) == 1 else None
+    if not isinstance(digest, str):
+        raise TokenError("a token that is bound to what the hub does not ask for")
+    if not fingerprint or digest.rstrip("=").encode() != base64.urlsafe_b64encode(bytes.fromhex(fingerprint)).rstrip(
+        b"="
+    ):
+        raise TokenError("a token that is bound to a certificate which its bearer does not show")
 
 
 def _claim(claims: Claims, name: str) -> object:
