@@ -187,6 +187,13 @@ def test_a_hub_that_listens_everywhere_is_at_every_address_of_its_machine() -> N
             pytest.skip("this machine has no address but loopback")
         own = probe.getsockname()[0]
     assert found.fault(f"http://{own}:4000/") == "is the hub's own"
+    # Nor is anything else there what others are meant to reach by the hub, unless it may call its machine.
+    assert found.fault(f"http://{own}:5001/") is None
+    for setting in ("auto", "refuse"):
+        other = destinations(ParticipantsApi(host="0.0.0.0"), loopback=setting)
+        assert other.fault(f"http://{own}:5001/") == "is of the hub's own machine: see outbound.loopback"
+        assert other.refusal("dfsp.example", own, 5001, is_secure=False) is not None
+        assert other.fault("http://192.0.2.7:5001/") is None
 
 
 # --- those that may be called -----------------------------------------------------------------------------------------

@@ -419,9 +419,9 @@ class Outbound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             pattern="^(auto|allow|refuse)$",
             description=(
-                "Whether what listens on this machine's loopback addresses may be called: `auto` does so exactly while "
-                "both APIs listen there too and believe no gateway, which brings callers from anywhere. The hub itself "
-                "never is."
+                "Whether what listens on this machine, on loopback or another address of it, may be called: `auto` "
+                "does so exactly while both APIs listen on loopback and believe no gateway, which brings callers from "
+                "anywhere. The hub itself never is."
             ),
         ),
     ] = "auto"

@@ -125,10 +125,9 @@ class Destinations:
                 return "is the hub's own"
             if self._is_listed(each):
                 continue
-            if each.is_loopback:
-                if not self._loopback:
-                    return "is of the hub's own machine: see outbound.loopback"
-            elif _is_inside(each):
+            if not self._loopback and (each.is_loopback or _is_of_this_machine(each)):
+                return "is of the hub's own machine: see outbound.loopback"
+            if not each.is_loopback and _is_inside(each):
                 return "is none that participants have: link-local, metadata, multicast or reserved"
             if self._is_limited and not self._is_allowed_name(host):
                 return "is none of those that the hub may call: see outbound.allowed"
@@ -213,11 +212,14 @@ def _is_same(address: Address, own: str, is_port: bool) -> bool:
 
 
 def _is_of_this_machine(address: Address) -> bool:
-    """Whether it is an address of this machine: one can be bound to no other."""
+    """Whether it is an address of this machine: whoever calls one of those does so from the same one.
+
+    Nothing is sent. To bind to it would not tell: machines that share an address let anything be bound to any.
+    """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((str(address), 0))
+            probe.connect((str(address), 9))
+            return _address(str(probe.getsockname()[0])) == address
     except OSError:
         return False
-    return True
