@@ -345,6 +345,16 @@ def test_an_issuer_gives_those_roles_that_it_is_said_to_give(
     assert check.operator(other.token(iss=OTHER, **said)).roles == {"read"}
 
 
+def test_an_operator_of_one_issuer_does_not_act_in_the_name_of_anothers(
+    server: AuthorizationServer, two: Callable[..., AccessTokens]
+) -> None:
+    other = AuthorizationServer()
+    check = two(server, other)
+    said = {"aud": OPERATORS, "sub": "alice", "roles": ["read"]}
+    assert check.operator(server.token(**said)).name == f"alice ({ISSUER})"
+    assert check.operator(other.token(iss=OTHER, **said)).name == f"alice ({OTHER})"
+
+
 def test_an_api_without_an_audience_takes_no_tokens(server: AuthorizationServer, clock: Clock, tmp_path: Path) -> None:
     check = checker(server, clock, tmp_path, participants_audience="")
     assert "takes none" in refused(check, server.token(client_id="greenbank", aud=""))

@@ -71,6 +71,7 @@ class TokenOperator(msgspec.Struct, frozen=True):
     """Whom an operator's token names."""
 
     name: str
+    """For the records; with its issuer behind it where there are several."""
     roles: frozenset[str]
 
 
@@ -263,7 +264,8 @@ class AccessTokens:
         roles = frozenset(role for key in keys for role in self._roles.get(key, ()))
         if not roles:
             raise TokenError(f"a token of {name!r}, whose claim {settings.roles_claim} has no role of this hub")
-        return TokenOperator(name, roles)
+        # Of several servers each has its own alice: one is not to act in the name of the other's.
+        return TokenOperator(name if len(self._issuers) == 1 else f"{name} ({claims['iss']})", roles)
 
     def _claims(self, token: str, audience: str) -> Claims:
         """What a token says, if it holds for this audience now. Raises `TokenError`."""
