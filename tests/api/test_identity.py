@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import ipaddress
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -15,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
+from tests.authorization_server import ISSUER, PARTICIPANTS, AuthorizationServer
 
 from vuka.api.identity import (
     certificate_digest,
@@ -24,7 +27,8 @@ from vuka.api.identity import (
     secret_digest,
     without,
 )
-from vuka.config import ParticipantsApi
+from vuka.api.tokens import AccessTokens
+from vuka.config import OAuth, ParticipantsApi
 from vuka.errors import FspiopError, OperatorError
 from vuka.fspiop.headers import Headers
 from vuka.httpserver import Peer
@@ -398,6 +402,29 @@ def test_a_gateways_own_certificate_is_not_the_callers() -> None:
     peer = connected(valid_certificate(), "127.0.0.1")
     assert refused(peer=peer, certificate_header=CERTIFICATE_HEADER) == NOTHING_SHOWN
     assert who(bearer(BANK_TOKEN), peer=peer, certificate_header=CERTIFICATE_HEADER) == BANK
+
+
+def test_a_bound_token_holds_with_the_certificate_that_the_gateway_passes_on(tmp_path: Path) -> None:
+    server = AuthorizationServer()
+    keys = tmp_path / "keys.json"
+    keys.write_bytes(server.key_set())
+    oauth = OAuth(issuers=ISSUER, keys=str(keys), participants_audience=PARTICIPANTS)
+    settings = ParticipantsApi(client_certificate_header=CERTIFICATE_HEADER)
+    found = directory(f"subject:{SUBJECT}")
+    identify = identifier(settings, lambda: found, lambda: NOW_MS, AccessTokens(oauth, lambda: NOW_MS))
+    certificate = valid_certificate()
+    digest = base64.urlsafe_b64encode(certificate.fingerprint(SHA256())).rstrip(b"=").decode()
+    now_s = NOW_MS // 1000
+    token = server.token(client_id=BANK, iat=now_s, exp=now_s + 60, cnf={"x5t#S256": digest})
+
+    def who_shows(*shown: tuple[str, str]) -> str | None:
+        return identify(Headers([("FSPIOP-Source", BANK), bearer(token), *shown]), Peer("127.0.0.1"))
+
+    assert who_shows((CERTIFICATE_HEADER, quote(certificate.public_bytes(Encoding.PEM)))) == BANK
+    for other in ((CERTIFICATE_HEADER, quote(valid_certificate().public_bytes(Encoding.PEM))), ("X", "")):
+        with pytest.raises(FspiopError) as caught:
+            who_shows(other)
+        assert caught.value.status == 401
 
 
 def test_a_subject_with_two_common_names_is_known_by_neither() -> None:

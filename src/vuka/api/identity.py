@@ -316,6 +316,7 @@ class Credentials:
         self._certificate_header = settings.client_certificate_header.lower()
         self._names = frozenset(("authorization", "x-api-key", "x-client-id", self._certificate_header))
         self._certificate_digests = lru_cache(CERTIFICATES_KEPT_MAX)(_certificate_digests)
+        self._certificate_identities = lru_cache(CERTIFICATES_KEPT_MAX)(certificate_identities)
 
     def __call__(self, headers: Headers, peer: Peer = NOBODY) -> str:
         """The participant that the request shows to be from. Tells the caller little, and the log why it is refused."""
@@ -363,13 +364,15 @@ class Credentials:
         if token is not None and token.startswith(SECRET_PREFIX):
             return self._by_digest(CredentialKind.TOKEN, secret_digest(token))
         if token is not None and self._tokens is not None:
-            passed_on = headers.get(self._certificate_header) if known.is_gateway else None
-            return _token_holder(
-                self._tokens, token, fingerprint(known.identities or certificate_identities(passed_on or ""))
-            )
+            return _token_holder(self._tokens, token, self._fingerprint(known, headers))
         if known.is_gateway:
             return None
         raise _invalid("an Authorization that is none of the hub's")
+
+    def _fingerprint(self, known: Known, headers: Headers) -> str:
+        """Of the certificate that the caller shows, or the gateway passes on; empty where there is none."""
+        passed_on = headers.get(self._certificate_header) if known.is_gateway else None
+        return fingerprint(self._certificate_identities(passed_on) if passed_on else known.identities)
 
     def _by_digest(self, kind: CredentialKind, digest: bytes) -> FspId:
         credential = find(self._directory(), kind, digest, self._now_ms())
