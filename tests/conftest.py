@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import settings
 from tests import stores
 from tests.postgres_server import Server, running_server
 
@@ -19,6 +20,11 @@ ON_EVERY_STORE = frozenset(("api", "engine", "ledger", "switch"))
 
 # As a hub writes them: with the values of every frame they would take seconds, in which nothing else goes on.
 structlog.configure(processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)])
+
+
+# How long an example takes is the machine's business, and a benchmark's.
+settings.register_profile("vuka", deadline=None)
+settings.load_profile("vuka")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

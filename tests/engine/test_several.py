@@ -111,10 +111,15 @@ async def test_a_payment_expires_once_and_its_payer_is_told_once(pair: tuple[Rig
     commands = [rig.prepare("1 USD", expires_in_ms=150) for rig in (one, other) for _ in range(5)]
     await asyncio.gather(*(one.engine.submit(command) for command in commands))
     await until(lambda: set(one.states().values()) == {"EXPIRED_RESERVED"}, 5)
+
+    def told() -> list[str]:
+        return sorted(each.path for each in one.got if each.method == "PUT" and each.path.startswith("/payerfsp/"))
+
+    once = sorted(f"/payerfsp/transfers/{command.message.resource_id}/error" for command in commands)
+    await until(lambda: set(told()) == set(once), 5)
+    # Whoever would tell it once more has looked by now.
     await asyncio.sleep(10 * TIMER_MS / 1000)
-    ids = [command.message.resource_id for command in commands]
-    told = [each.path for each in one.got if each.method == "PUT" and each.path.startswith("/payerfsp/")]
-    assert sorted(told) == sorted(f"/payerfsp/transfers/{each}/error" for each in ids)
+    assert told() == once
     assert one.differences() == []
 
 
