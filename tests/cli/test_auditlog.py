@@ -84,6 +84,7 @@ def test_an_export_is_checked_with_the_public_key_alone(played: Played, tmp_path
         ("UPDATE audit_entry SET content = x'90' WHERE seq = 3", 3),
         ("DELETE FROM audit_entry WHERE seq = 4", 4),
         ("UPDATE audit_entry SET at_ms = at_ms + 1 WHERE seq = 2", 2),
+        ("UPDATE audit_entry SET content = 'text', hash = 7, at_ms = 'noon' WHERE seq = 5", 5),
     ],
 )
 def test_what_was_altered_is_named_and_the_command_fails(copied: Path, sql: str, seq: int) -> None:
@@ -92,6 +93,24 @@ def test_what_was_altered_is_named_and_the_command_fails(copied: Path, sql: str,
     bad = vuka("auditlog", "verify", "--data", str(copied))
     assert bad.exit_code == 1
     assert f"Entry {seq} is the first bad one" in bad.output
+    # What can't be read is listed all the same, and never a traceback.
+    for command in ("list", "list --json", f"show {seq}", f"show {seq} --json", "list --who operator"):
+        vuka("auditlog", *command.split(), "--data", str(copied))
+    assert "Traceback" not in vuka("audit", "--data", str(copied)).output
+
+
+def test_a_database_that_can_not_be_read_is_a_sentence(copied: Path) -> None:
+    _run(copied, "UPDATE audit_entry SET kind = CAST(x'ff41' AS TEXT) WHERE seq = 3")
+    for command in ("auditlog verify", "auditlog list", "audit"):
+        assert "can't be read" in refused(*command.split(), "--data", str(copied))
+
+
+def test_what_is_not_signed_yet_is_said(tmp_path: Path) -> None:
+    data = tmp_path / "hub"
+    assert vuka("init", "--data", str(data), "-c", "USD").exit_code == 0
+    checked = vuka("auditlog", "verify", "--data", str(data))
+    assert checked.exit_code == 0
+    assert "The last 2 entries are not signed yet" in checked.output
 
 
 def test_the_audit_finds_an_end_that_differs_from_the_log(copied: Path) -> None:
@@ -100,11 +119,33 @@ def test_the_audit_finds_an_end_that_differs_from_the_log(copied: Path) -> None:
     assert "as the audit log says" in vuka("audit", "--data", str(copied)).output
 
 
+@pytest.mark.parametrize(
+    ("column", "altered"),
+    [
+        ("completed_ms", "completed_ms + 1"),
+        ("error_code", "'5100'"),
+        ("payee_fsp", "'mallory'"),
+        ("kind", "'FUNDS_IN'"),
+    ],
+)
+def test_the_audit_finds_whatever_of_an_end_differs_from_the_log(copied: Path, column: str, altered: str) -> None:
+    _run(
+        copied,
+        f"""UPDATE transfer SET {column} = {altered} WHERE transfer_seq =
+            (SELECT MIN(transfer_seq) FROM transfer WHERE kind = 'PAYMENT' AND state = 'COMMITTED')""",
+    )
+    found = json.loads(vuka("audit", "--data", str(copied), "--json").output)
+    assert any(each["subject"].startswith(f"{column} of ") for each in found["differences"])
+
+
 def test_what_is_pruned_is_in_an_archive_and_both_are_checked(copied: Path, tmp_path: Path) -> None:
     archive = tmp_path / "archive.jsonl"
     pruned = vuka("auditlog", "prune", str(archive), "--data", str(copied))
     assert pruned.exit_code == 0, pruned.output
-    assert vuka("auditlog", "verify", "--data", str(copied)).exit_code == 0
+    assert archive.stat().st_mode & 0o077 == 0
+    checked = vuka("auditlog", "verify", "--data", str(copied))
+    assert checked.exit_code == 0
+    assert "last into archive.jsonl" in " ".join(checked.output.split())
     public = copied / "auditlog.pub.pem"
     assert vuka("auditlog", "verify", "--file", str(archive), "--public-key", str(public)).exit_code == 0
     assert vuka("audit", "--data", str(copied)).exit_code == 0
@@ -112,3 +153,10 @@ def test_what_is_pruned_is_in_an_archive_and_both_are_checked(copied: Path, tmp_
     assert "pruned already" in again
     _run(copied, "DELETE FROM audit_entry WHERE kind = 'PRUNED'")
     assert vuka("auditlog", "verify", "--data", str(copied)).exit_code == 1
+
+
+def test_without_the_key_nothing_is_pruned(copied: Path, tmp_path: Path) -> None:
+    (copied / "auditlog.pem").unlink()
+    archive = tmp_path / "archive.jsonl"
+    assert "has no key to sign that with" in refused("auditlog", "prune", str(archive), "--data", str(copied))
+    assert not archive.exists()

@@ -193,13 +193,20 @@ def test_the_audit_log_of_an_older_hub_begins_with_what_was_final_before(path: P
         assert auditlog.verify([first]).fault is None
         content = first.read()
         assert isinstance(content, auditlog.Genesis)
-        final = sorted((key, state) for key, state in ends.items() if state != "RESERVED")
+        final = sorted(
+            (key, state, None, 1, "USD", "a", "b", "PAYMENT", None)
+            for key, state in ends.items()
+            if state != "RESERVED"
+        )
         assert (content.scheme, content.transfers, content.digest) == ("Older", *auditlog.digest_of(final))
         assert list(auditlog.compare(tx)) == []
-    with database.begin() as tx:
-        tx.run("UPDATE transfer SET state = 'COMMITTED' WHERE state = 'ABORTED_ERROR'")
-    with database.read() as tx:
-        assert [each.rule for each in auditlog.compare(tx)] == ["what ended before the audit log"]
+    for altered, undone in (("state = 'COMMITTED'", "state = 'ABORTED_ERROR'"), ("amount = 2", "amount = 1")):
+        with database.begin() as tx:
+            tx.run(f"UPDATE transfer SET {altered} WHERE transfer_seq = 1")
+        with database.read() as tx:
+            assert [each.rule for each in auditlog.compare(tx)] == ["what ended before the audit log"]
+        with database.begin() as tx:
+            tx.run(f"UPDATE transfer SET {undone} WHERE transfer_seq = 1")
     database.close()
 
 

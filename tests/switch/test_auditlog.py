@@ -14,7 +14,7 @@ from tests.switch.scheme_bench import START_MS
 
 from vuka.api.audit_key import AuditKey
 from vuka.ids import FspId
-from vuka.store import Database
+from vuka.store import Database, Tx
 from vuka.store import sqlite as on_sqlite
 from vuka.switch import auditlog
 from vuka.switch.auditlog import Act, Checkpoint, Entry, Kind, Search
@@ -63,6 +63,10 @@ def stored(database: Database) -> list[Entry]:
 def first_bad(chain: Sequence[Entry], kept: Sequence[Checkpoint] = (), keys: set[str] | None = None) -> int | None:
     fault = auditlog.verify(chain, kept=kept, keys=keys).fault
     return None if fault is None else fault.seq
+
+
+def prune(tx: Tx, up_to: int) -> None:
+    auditlog.prune(tx, up_to, who=ALICE, archive="a.jsonl", sha256="00", sign_bytes=KEY.sign, now_ms=START_MS + 50)
 
 
 def kept_of(chain: Sequence[Entry]) -> list[Checkpoint]:
@@ -219,7 +223,7 @@ def test_an_entry_is_found_by_who_what_and_when(database: Database) -> None:
 def test_what_is_pruned_leaves_a_chain_that_begins_with_a_checkpoint(database: Database) -> None:
     chain = build(database)
     with database.begin() as tx:
-        auditlog.prune(tx, 7, who=ALICE, archive="a.jsonl", sha256="00", now_ms=START_MS + 50)
+        prune(tx, 7)
     left = stored(database)
     verdict = auditlog.verify(left, kept=kept_of(chain), keys={KEY.public})
     assert (verdict.fault, verdict.first, verdict.last) == (None, 8, 16)
@@ -234,7 +238,115 @@ def test_what_is_pruned_leaves_a_chain_that_begins_with_a_checkpoint(database: D
 def test_only_up_to_a_checkpoint_can_be_pruned(database: Database) -> None:
     build(database)
     with database.begin() as tx, pytest.raises(ValueError, match="not the last before a checkpoint"):
-        auditlog.prune(tx, 6, who=ALICE, archive="a.jsonl", sha256="00", now_ms=START_MS)
+        prune(tx, 6)
+
+
+def _insert(database: Database, seq: int, kind: Kind, content: object, before: bytes) -> None:
+    """What somebody appends who can write the tables and not sign."""
+    packed = msgspec.msgpack.encode(content)
+    digest = auditlog.chained(before, seq, START_MS, kind.value, packed)
+    with database.begin() as tx:
+        tx.run(
+            "INSERT INTO audit_entry (seq, at_ms, kind, content, hash) VALUES (?, ?, ?, ?, ?)",
+            (seq, START_MS, kind.value, packed, digest),
+        )
+
+
+def test_that_the_beginning_was_pruned_can_not_be_said_without_the_key(database: Database) -> None:
+    chain = build(database)
+    with database.begin() as tx:
+        prune(tx, 7)
+    genuine = stored(database)[-1].read()
+    assert isinstance(genuine, auditlog.Pruned)
+    for forged in (
+        msgspec.structs.replace(genuine, key="", signature=""),
+        msgspec.structs.replace(genuine, digest="00" * 32),
+        msgspec.structs.replace(genuine, who=Actor(ActorKind.COMMAND_LINE, "bob")),
+        msgspec.structs.replace(genuine, log="00" * 32),
+    ):
+        with database.begin() as tx:
+            tx.run("DELETE FROM audit_entry WHERE seq = 16")
+        _insert(database, 16, Kind.PRUNED, forged, chain[14].hash)
+        assert first_bad(stored(database), keys={KEY.public}) == 16
+    other = msgspec.structs.replace(genuine, key="", signature="")
+    key, signature = OTHER.sign(other.signed())
+    with database.begin() as tx:
+        tx.run("DELETE FROM audit_entry WHERE seq = 16")
+    _insert(database, 16, Kind.PRUNED, msgspec.structs.replace(other, key=key, signature=signature), chain[14].hash)
+    assert first_bad(stored(database), keys={KEY.public}) == 16, "signed with a key that nobody trusts"
+
+
+def test_a_kept_checkpoint_of_what_was_pruned_is_told_to_be_one(database: Database) -> None:
+    kept = kept_of(build(database))
+    with database.begin() as tx:
+        prune(tx, kept[1].seq)
+    verdict = auditlog.verify(stored(database), kept=kept, keys={KEY.public})
+    assert (verdict.fault, verdict.kept, verdict.kept_of_pruned) == (None, 0, 2)
+    assert verdict.pruned is not None
+    assert verdict.pruned.archive == "a.jsonl"
+
+
+def test_a_log_that_was_emptied_does_not_begin_anew_with_a_signature_of_nothing(database: Database) -> None:
+    with database.begin() as tx, pytest.raises(ValueError, match="an empty audit log is not signed"):
+        auditlog.sign(tx, auditlog.Head(0, bytes(32)), KEY.sign, START_MS)
+    nothing = Checkpoint("", 0, bytes(32).hex(), START_MS, "", "")
+    key, signature = KEY.sign(nothing.signed())
+    _insert(
+        database, 1, Kind.CHECKPOINT, msgspec.structs.replace(nothing, key=key, signature=signature), auditlog.NO_HASH
+    )
+    assert first_bad(stored(database), keys={KEY.public}) == 1
+
+
+def test_a_checkpoint_at_the_beginning_that_has_signed_no_hash_is_a_fault() -> None:
+    unsigned = Checkpoint("00" * 32, 7, "no hash", START_MS, "", "")
+    key, signature = OTHER.sign(unsigned.signed())
+    packed = msgspec.msgpack.encode(msgspec.structs.replace(unsigned, key=key, signature=signature))
+    assert first_bad([Entry(8, START_MS, "CHECKPOINT", packed, bytes(32))]) == 8
+
+
+ODD: dict[str, list[object]] = {
+    "content": ["text", 7, b"\xc1", b""],
+    "at_ms": ["noon", 1.5, 1 << 62, -1],
+    "kind": [b"ACT", "OTHER", ""],
+    "hash": ["text", 7, b""],
+}
+
+
+@pytest.mark.parametrize(("column", "odd"), [(name, value) for name, values in ODD.items() for value in values])
+@pytest.mark.parametrize("seq", [1, 2, 3, 8, 15])
+def test_whatever_stands_in_a_row_is_a_fault_and_no_defect(column: str, odd: object, seq: int) -> None:
+    database = on_sqlite.Database.open(None)
+    database.create_all()
+    kept = kept_of(build(database))
+    with database.begin() as tx:
+        tx.run(f"UPDATE audit_entry SET {column} = ? WHERE seq = ?", (odd, seq))  # type: ignore[arg-type]
+    with database.read() as tx:
+        chain = list(auditlog.entries(tx))
+        assert first_bad(chain, kept, {KEY.public}) == seq
+        assert all(auditlog.export_line(each) for each in chain)
+        auditlog.find(tx, Search(who="alice"))
+        auditlog.find(tx, Search(transfer="00000000-0000-0000-0000-000000000001"))
+        list(auditlog.compare(tx))
+        auditlog.checkpoints(tx, limit=10)
+        assert auditlog.last_checkpoint(tx) is not None or seq == 15
+    with database.begin() as tx:
+        auditlog.sign(tx, auditlog.head(tx), KEY.sign, START_MS)
+    database.close()
+
+
+def test_ends_that_can_not_be_read_are_a_fault_though_their_hash_agrees(database: Database) -> None:
+    chain = build(database)
+    _insert(database, 16, Kind.ENDS, [["not", "an", "end"]], chain[-1].hash)
+    assert first_bad(stored(database), keys={KEY.public}) == 16
+    with database.read() as tx:
+        assert "an entry of the audit log can be read" in {each.rule for each in auditlog.compare(tx)}
+
+
+def test_a_line_of_an_export_that_says_a_thing_twice_is_none(chain: list[Entry]) -> None:
+    line = auditlog.export_line(chain[1])
+    for spoiled in (line.replace(b'{"seq":2,', b'{"seq":9,"seq":2,'), line.replace(b'{"seq"', b'{"means":{},"seq"')):
+        with pytest.raises(ValueError, match="not written as an export writes it"):
+            auditlog.read_line(spoiled)
 
 
 def test_an_empty_log_is_no_whole_log() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import msgspec
 import pytest
 from tests.switch.scheme_bench import SchemeBench
 
 from vuka.switch.auditlog import Act
-from vuka.switch.witness import CHANGES_MAX, witnessed
+from vuka.switch.witness import CHANGES_MAX, asked, witnessed
 from vuka.switch.work import Actor, ActorKind, Command, Outcome, Work
 
 ALICE = Actor(ActorKind.OPERATOR, "alice")
@@ -99,6 +100,19 @@ def test_of_very_many_changes_the_rest_is_counted(see: See) -> None:
     rows = [("MSISDN", str(number), "a") for number in range(CHANGES_MAX + 7)]
     act = see(lambda work: work.tx.run_many(_ORACLE, rows))
     assert (len(act.changes), act.left_out) == (CHANGES_MAX, 7)
+
+
+class Long(Command, frozen=True, kw_only=True):
+    """An act that asks for more than an entry can hold."""
+
+    number: int
+    numbers: tuple[int, ...]
+
+
+def test_a_number_that_no_entry_can_hold_is_kept_as_text_and_a_list_says_what_is_left_out() -> None:
+    told = asked(Long(number=-(1 << 127), numbers=tuple(range(CHANGES_MAX + 2)), actor=ALICE))
+    assert told == {"number": str(-(1 << 127)), "numbers": [*range(CHANGES_MAX), "and 2 more"]}
+    msgspec.msgpack.encode(told)
 
 
 def test_what_is_large_is_kept_as_its_digest(see: See) -> None:

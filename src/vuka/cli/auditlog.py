@@ -8,13 +8,14 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
 import typer
 
-from vuka.api.audit_key import read_public_keys, trusted_keys
+from vuka.api.audit_key import AuditKey, has_key, key_path, read_public_keys, trusted_keys
 from vuka.cli.client import DEFAULT_URL, HubUrl, call
 from vuka.cli.hub import locked, recording, whoever_is_here
 from vuka.cli.options import DataDir, read_config
@@ -23,6 +24,7 @@ from vuka.cli.reading import records
 from vuka.errors import OperatorError
 from vuka.fspiop.times import format_datetime_ms
 from vuka.money import format_amount
+from vuka.store.backup import sync
 from vuka.switch import auditlog
 from vuka.switch.auditlog import Act, Balance, Change, Checkpoint, Entry, Genesis, Pruned, Search, Verdict
 
@@ -90,7 +92,7 @@ def show(
     who, what, outcome = _in_short(found)
     console.print(f"Entry {found.seq}, {format_datetime_ms(found.at_ms)}: {what}", highlight=False, markup=False)
     console.print(f"By {who}. {outcome}", highlight=False, markup=False)
-    content = found.read()
+    content = found.content_or_none()
     if isinstance(content, Act):
         _print_act(content)
     elif isinstance(content, list):
@@ -108,7 +110,7 @@ def show(
         ]
         print_table("Transfers that ended", ("transfer", "kind", "state", "amount>", "payer", "payee", "error"), rows)
     else:
-        print_table("", ("what", "value"), list(_builtins(found).items()))
+        print_table("", ("what", "value"), [(name, _plain(value)) for name, value in _builtins(found).items()])
     console.print(f"SHA-256 {found.hash.hex()}", highlight=False)
 
 
@@ -205,6 +207,9 @@ def prune(
     """
     config = read_config(data)
     try:
+        if not has_key(config):
+            fail(f"The hub has no key to sign that with ({key_path(config)}): see auditlog.key_file.")
+        key = AuditKey.load(key_path(config))
         with locked(config), recording(config) as (tx, now_ms):
             found = auditlog.last_checkpoint(tx, up_to=None if up_to is None else up_to + 1)
             if found is None:
@@ -216,9 +221,17 @@ def prune(
             if last < verdict.first:
                 fail("What comes before the last checkpoint is pruned already.")
             # The archive ends with the checkpoint that has signed it.
-            removed = (each for each in auditlog.entries(tx) if each.seq <= last + 1)
+            removed = takewhile(lambda each: each.seq <= last + 1, auditlog.entries(tx))
             count, digest = _write(archive, removed)
-            auditlog.prune(tx, last, who=whoever_is_here(), archive=archive.name, sha256=digest, now_ms=now_ms)
+            auditlog.prune(
+                tx,
+                last,
+                who=whoever_is_here(),
+                archive=archive.name,
+                sha256=digest,
+                sign_bytes=key.sign,
+                now_ms=now_ms,
+            )
     except OperatorError as error:
         fail(str(error))
     console.print(
@@ -235,7 +248,7 @@ def _write(target: Path, chain: Iterable[Entry]) -> tuple[int, str]:
     """Writes lines into a new file, durably: their number, and the file's SHA-256."""
     count, digest = 0, hashlib.sha256()
     try:
-        with target.open("xb") as handle:
+        with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as handle:
             for each in chain:
                 line = auditlog.export_line(each)
                 handle.write(line)
@@ -243,6 +256,8 @@ def _write(target: Path, chain: Iterable[Entry]) -> tuple[int, str]:
                 count += 1
             handle.flush()
             os.fsync(handle.fileno())
+        # Its name, too: what it holds may be removed from the log next.
+        sync(target.absolute().parent)
     except FileExistsError:
         fail(f"{target} is there already. Name another file.")
     except OSError as error:
@@ -328,7 +343,9 @@ def _builtins(each: Entry) -> Any:
 
 def _in_short(each: Entry) -> tuple[str, str, str]:
     """Who, what, and with which outcome."""
-    content = each.read()
+    content = each.content_or_none()
+    if content is None:
+        return "?", str(each.kind), "can't be read: somebody has altered it, see vuka auditlog verify"
     if isinstance(content, Act):
         shown = "" if content.who.credential is None else f", credential {content.who.credential}"
         return f"{content.who.name} ({content.who.kind.value}{shown})", content.what, content.outcome
@@ -384,6 +401,28 @@ def _print_verdict(verdict: Verdict, *, is_trusted: bool) -> None:
         f"signed up to entry {verdict.signed_up_to}; {verdict.kept} kept elsewhere agree.",
         highlight=False,
     )
+    pruned = verdict.pruned
+    if pruned is not None:
+        console.print(
+            f"Entries 1 to {pruned.up_to} were pruned by {pruned.who.name}, last into {pruned.archive}, "
+            f"SHA-256 {pruned.sha256}: check it with --file.",
+            highlight=False,
+            markup=False,
+        )
+    if verdict.kept_of_pruned:
+        console.print(
+            f"{verdict.kept_of_pruned} kept elsewhere are of entries that were pruned: check the archive with them.",
+            style="yellow",
+        )
+    # Behind the entry that a checkpoint has signed comes the checkpoint itself.
+    unsigned = verdict.last - verdict.signed_up_to - (1 if verdict.signed_up_to else 0)
+    if unsigned > 0:
+        since = f" since {format_datetime_ms(verdict.signed_ms)}" if verdict.signed_up_to else ""
+        console.print(
+            f"The last {unsigned} entries are not signed yet: no signature has been made{since}. Whoever can write the "
+            "tables could have replaced them.",
+            style="yellow",
+        )
     for key in verdict.keys:
         believed = "trusted" if is_trusted else "not compared with any: name yours with --public-key"
         console.print(f"Signed with {key} ({believed}).", highlight=False)

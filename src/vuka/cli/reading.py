@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -50,5 +51,7 @@ def records(config: Config) -> Iterator[Tx]:
     try:
         with database.read() as tx:
             yield tx
+    except sqlite3.DatabaseError as error:
+        fail(f"{config.place_shown} can't be read: {error}. Is the file damaged? See docs/backup.md.")
     finally:
         database.close()

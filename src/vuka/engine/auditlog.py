@@ -27,13 +27,15 @@ ACTING: Final[ContextVar[Actor | None]] = ContextVar("vuka_acting", default=None
 class AuditLog:
     """Appends what a batch has done to the chain."""
 
-    __slots__ = ("_head", "is_alone", "sign")
+    __slots__ = ("_head", "_undone", "is_alone", "sign")
 
     def __init__(self, sign: Sign | None = None, *, is_alone: bool = False) -> None:
         """``sign``: makes checkpoints. ``is_alone``: nobody else writes, so where the chain ends need not be read."""
         self.sign = sign
         self.is_alone = is_alone
         self._head: Head | None = None
+        self._undone: Head | None = None
+        """Where the chain ended before a batch that was undone, or whose commit was not answered."""
 
     def write(
         self, tx: Tx, *, acts: Sequence[Act], ended: Sequence[Ended], checkpoints: bool, now_ms: int
@@ -48,20 +50,32 @@ class AuditLog:
         last = before if self.is_alone and before is not None else auditlog.head(tx)
         if not last.seq:
             log.critical("the audit log was empty: what came before is missing from it")
+        if self._undone is not None and self._undone != last:
+            log.critical(
+                "the audit log ends elsewhere than this hub has ended it: somebody else has written it",
+                expected=self._undone.seq,
+                found=last.seq,
+            )
+        self._undone = None
+        if self.is_alone:
+            tx.on_rollback(lambda: self._forget(before))
         for act in acts:
             last = auditlog.append(tx, last, Kind.ACT, act, now_ms)
         if ended:
             last = auditlog.append_ends(tx, last, ended, now_ms)
         checkpoint: Checkpoint | None = None
-        if checkpoints and self.sign is not None:
+        if checkpoints and self.sign is not None and last.seq:
             last, checkpoint = auditlog.sign(tx, last, self.sign, now_ms)
         if self.is_alone:
             self._head = last
-            tx.on_rollback(lambda: self._go_back(before))
         return checkpoint
 
-    def _go_back(self, before: Head | None) -> None:
-        self._head = before
+    def _forget(self, before: Head | None) -> None:
+        """After a batch that was undone the table says where the chain ends.
+
+        Were memory believed, one row that somebody else has put there would be in the way of every batch to come.
+        """
+        self._head, self._undone = None, before
 
 
 def tell(checkpoint: Checkpoint) -> None:

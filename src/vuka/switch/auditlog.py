@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -34,14 +34,20 @@ SCANNED_MAX: Final = 5_000
 LATEST: Final = (1 << 63) - 1
 """Later than any time, and above any number."""
 
+AT_MS_MAX: Final = 253_402_300_799_999
+"""The end of the year 9999."""
+
 NO_HASH: Final = bytes(32)
 """What comes before the first entry."""
 
 _SIGNED: Final = b"vuka audit log checkpoint 1\n"
+_SIGNED_PRUNED: Final = b"vuka audit log pruned 1\n"
 """What every signature covers first: it is never taken for one of something else."""
 
 Scalar: TypeAlias = int | str | bool | None
 Fields: TypeAlias = Mapping[str, object]
+EndOf: TypeAlias = tuple[bytes, str, int | None, int, str, str, str, str, str | None]
+"""How a transfer ended, as its record has it: the fields of `End`, in that order."""
 
 
 class Kind(StrEnum):
@@ -62,7 +68,7 @@ class Genesis(msgspec.Struct, frozen=True):
     transfers: int
     """How many transfers had ended before, which no entry tells of."""
     digest: str
-    """Of their ends (`digest_of`)."""
+    """Of their records (`digest_of`)."""
 
 
 class End(msgspec.Struct, frozen=True, array_like=True):
@@ -132,17 +138,25 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
     def is_genuine(self) -> bool:
         """Whether it is signed with the key that it names."""
-        try:
-            key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.key))
-            key.verify(bytes.fromhex(self.signature), self.signed())
-        except (ValueError, InvalidSignature):
-            return False
-        return True
+        return _is_genuine(self.key, self.signature, self.signed())
+
+
+def _is_genuine(key: str, signature: str, signed: bytes) -> bool:
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)).verify(bytes.fromhex(signature), signed)
+    except (ValueError, InvalidSignature):
+        return False
+    return True
 
 
 class Pruned(msgspec.Struct, frozen=True):
-    """Says that the entries up to one were moved into an archive, and what of the transfers no entry tells any more."""
+    """Says that the entries up to one were moved into an archive, and what of the transfers no entry tells any more.
 
+    It is signed by itself: whoever can only write the tables could append one, and remove what it says was moved.
+    """
+
+    log: str
+    """Which log: the hash of its first entry."""
     who: Actor
     up_to: int
     first: int
@@ -152,6 +166,17 @@ class Pruned(msgspec.Struct, frozen=True):
     """Of the archive."""
     transfers: int
     digest: str
+    key: str = ""
+    """As a checkpoint's."""
+    signature: str = ""
+
+    def signed(self) -> bytes:
+        """The bytes that are signed: all that it says, as MessagePack."""
+        return _SIGNED_PRUNED + _encode(msgspec.structs.replace(self, key="", signature=""))
+
+    def is_genuine(self) -> bool:
+        """Whether it is signed with the key that it names."""
+        return _is_genuine(self.key, self.signature, self.signed())
 
 
 Content: TypeAlias = Genesis | Sequence[End] | Act | Checkpoint | Pruned
@@ -175,11 +200,25 @@ class Entry(msgspec.Struct, frozen=True):
         return chained(before, self.seq, self.at_ms, self.kind, self.content)
 
     def read(self) -> Content:
-        """What it tells. Raises `msgspec.ValidationError` or `msgspec.DecodeError` where it can't be read."""
+        """What it tells. Raises `UnreadableError` where somebody has put there what can't be read."""
         decoder = _DECODERS.get(self.kind)
         if decoder is None:
-            raise msgspec.ValidationError(f"there is no kind {self.kind!r}")
-        return decoder.decode(self.content)
+            raise UnreadableError(f"there is no kind {self.kind!r}")
+        try:
+            return decoder.decode(self.content)
+        except msgspec.MsgspecError as error:
+            raise UnreadableError(str(error)) from None
+
+    def content_or_none(self) -> Content | None:
+        """The same, and None where it can't be read: for whoever lists entries, and does not check them."""
+        try:
+            return self.read()
+        except UnreadableError:
+            return None
+
+
+class UnreadableError(ValueError):
+    """What is stored is not what was ever written."""
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -217,7 +256,11 @@ _INSERT: Final = "INSERT INTO audit_entry (seq, at_ms, kind, content, hash) VALU
 def head(tx: Tx) -> Head:
     """The last entry; of an empty log number 0."""
     rows = tx.query("SELECT seq, hash FROM audit_entry ORDER BY seq DESC LIMIT 1")
-    return Head(rows[0][0], rows[0][1]) if rows else Head(0, NO_HASH)
+    if not rows:
+        return Head(0, NO_HASH)
+    seq, digest = rows[0]
+    # Payments go on behind an entry that somebody has spoiled; whoever checks the log is told of it.
+    return Head(seq, digest if isinstance(digest, bytes) else NO_HASH)
 
 
 def append(tx: Tx, last: Head, kind: Kind, content: Content, now_ms: int) -> Head:
@@ -227,7 +270,7 @@ def append(tx: Tx, last: Head, kind: Kind, content: Content, now_ms: int) -> Hea
 
 def append_ends(tx: Tx, last: Head, ended: Sequence[Ended], now_ms: int) -> Head:
     """Adds one entry for all transfers that a batch has ended."""
-    rows = [
+    rows: list[EndOf] = [
         (
             each.transfer_id,
             each.state,
@@ -258,7 +301,9 @@ def begin(tx: Tx, scheme: str, now_ms: int) -> Head:
 
 
 def sign(tx: Tx, last: Head, sign_bytes: Sign, now_ms: int) -> tuple[Head, Checkpoint]:
-    """Adds a checkpoint of all entries so far."""
+    """Adds a checkpoint of all entries so far. Raises `ValueError` where there is none: it would begin another log."""
+    if not last.seq:
+        raise ValueError("an empty audit log is not signed")
     unsigned = Checkpoint(log_id(tx), last.seq, last.hash.hex(), now_ms, "", "")
     key, signature = sign_bytes(unsigned.signed())
     checkpoint = msgspec.structs.replace(unsigned, key=key, signature=signature)
@@ -270,37 +315,39 @@ def log_id(tx: Tx) -> str:
     rows = tx.query("SELECT seq, at_ms, kind, content, hash FROM audit_entry ORDER BY seq LIMIT 1")
     if not rows:
         return ""
-    first = Entry(*rows[0])
-    if first.kind == Kind.CHECKPOINT:
-        content = first.read()
-        return content.log if isinstance(content, Checkpoint) else ""
-    return first.hash.hex()
+    first = _entry(rows[0])
+    content = first.content_or_none()
+    return content.log if isinstance(content, Checkpoint) else first.hash.hex()
 
 
 _FINAL_NAMES: Final = ", ".join(f"'{state.name}'" for state in sorted(FINAL_STATES))
 
 
-def _final(tx: Tx) -> Iterator[tuple[bytes, str]]:
-    """Every transfer that has ended, by its id, some at a time."""
+_END_COLUMNS: Final = "transfer_id, state, completed_ms, amount, currency, payer_fsp, payee_fsp, kind, error_code"
+
+
+def _final(tx: Tx) -> Iterator[EndOf]:
+    """Every transfer that has ended as its record has it, by its id, some at a time."""
     after = b""
     while True:
         rows = tx.query(
-            f"""SELECT transfer_id, state FROM transfer
+            f"""SELECT {_END_COLUMNS} FROM transfer
                 WHERE transfer_id > ? AND state IN ({_FINAL_NAMES}) ORDER BY transfer_id LIMIT 10000""",
             (after,),
         )
-        yield from ((transfer_id, state) for transfer_id, state in rows)
+        for row in rows:
+            yield cast(EndOf, row)
         if len(rows) < 10_000:
             return
         after = rows[-1][0]
 
 
-def digest_of(ends: Iterable[tuple[bytes, str]]) -> tuple[int, str]:
-    """How many, and the SHA-256 of their ids and states in the order of their ids, each state ended by a zero byte."""
+def digest_of(ends: Iterable[EndOf]) -> tuple[int, str]:
+    """How many, and the SHA-256 of them in the order of their ids, each as MessagePack."""
     count, digest = 0, hashlib.sha256()
-    for transfer_id, state in ends:
+    for end in ends:
         count += 1
-        digest.update(b"%b%b\0" % (transfer_id, state.encode()))
+        digest.update(_encode(end))
     return count, digest.hexdigest()
 
 
@@ -309,11 +356,20 @@ def digest_of(ends: Iterable[tuple[bytes, str]]) -> tuple[int, str]:
 _COLUMNS: Final = "seq, at_ms, kind, content, hash"
 
 
+def _entry(row: Row) -> Entry:
+    """A row as an entry. A file of SQLite takes text for a number, and bytes for text: that is an unreadable one."""
+    seq, at_ms, kind, content, digest = row
+    types = (at_ms, int), (kind, str), (content, bytes), (digest, bytes)
+    if all(isinstance(value, type_) for value, type_ in types) and 0 <= at_ms <= AT_MS_MAX:
+        return Entry(seq, at_ms, kind, content, digest)
+    return Entry(seq, 0, str(kind), b"", b"")
+
+
 def entries(tx: Tx, *, after: int = 0) -> Iterator[Entry]:
     """All entries behind one, the oldest first."""
     while True:
         rows = tx.query(f"SELECT {_COLUMNS} FROM audit_entry WHERE seq > ? ORDER BY seq LIMIT {PAGE}", (after,))
-        yield from (Entry(*row) for row in rows)
+        yield from (_entry(row) for row in rows)
         if len(rows) < PAGE:
             return
         after = rows[-1][0]
@@ -322,7 +378,7 @@ def entries(tx: Tx, *, after: int = 0) -> Iterator[Entry]:
 def entry(tx: Tx, seq: int) -> Entry | None:
     """One entry."""
     rows = tx.query(f"SELECT {_COLUMNS} FROM audit_entry WHERE seq = ?", (seq,))
-    return Entry(*rows[0]) if rows else None
+    return _entry(rows[0]) if rows else None
 
 
 def last_checkpoint(tx: Tx, *, up_to: int | None = None) -> tuple[int, Checkpoint] | None:
@@ -334,7 +390,7 @@ def last_checkpoint(tx: Tx, *, up_to: int | None = None) -> tuple[int, Checkpoin
     )
     if not rows:
         return None
-    content = Entry(*rows[0]).read()
+    content = _entry(rows[0]).content_or_none()
     return (rows[0][0], content) if isinstance(content, Checkpoint) else None
 
 
@@ -345,7 +401,7 @@ def checkpoints(tx: Tx, *, limit: int) -> list[Checkpoint]:
             ORDER BY seq DESC LIMIT ?""",
         (limit,),
     )
-    return [content for row in rows if isinstance(content := Entry(*row).read(), Checkpoint)]
+    return [content for row in rows if isinstance(content := _entry(row).content_or_none(), Checkpoint)]
 
 
 class Search(msgspec.Struct, frozen=True):
@@ -395,7 +451,7 @@ def find(tx: Tx, search: Search, *, before: int | None = None, limit: int = 100)
         )
         for row in rows:
             at = row[0]
-            each = Entry(*row)
+            each = _entry(row)
             if _matches(each, search):
                 found.append(each)
                 if len(found) == limit:
@@ -419,7 +475,7 @@ def _find_transfer(tx: Tx, search: Search, *, before: int | None, limit: int) ->
     ((created_ms, completed_ms),) = rows
     until_ms = LATEST if completed_ms is None else completed_ms + 1
     found = [
-        Entry(*row)
+        _entry(row)
         for row in tx.query(
             f"SELECT {_COLUMNS} FROM audit_entry WHERE at_ms = ? AND kind = 'ENDS'",
             (-1 if completed_ms is None else completed_ms,),
@@ -433,7 +489,7 @@ def _find_transfer(tx: Tx, search: Search, *, before: int | None, limit: int) ->
             f"SELECT {_COLUMNS} FROM audit_entry WHERE kind <> 'ENDS' AND kind = 'ACT' AND at_ms >= ? AND at_ms < ?",
             (created_ms, until_ms),
         )
-        if isinstance(act := (each := Entry(*row)).read(), Act) and name in act.asked.values()
+        if isinstance(act := (each := _entry(row)).content_or_none(), Act) and name in act.asked.values()
     ]
     plain = msgspec.structs.replace(search, transfer="")
     chosen = sorted(
@@ -450,8 +506,8 @@ def _find_transfer(tx: Tx, search: Search, *, before: int | None, limit: int) ->
 
 
 def ends_of(each: Entry) -> Sequence[End]:
-    """The ends that an entry tells of; none where it tells of something else."""
-    content = each.read() if each.kind == Kind.ENDS else ()
+    """The ends that an entry tells of; none where it tells of something else, or can't be read."""
+    content = each.content_or_none() if each.kind == Kind.ENDS else ()
     return content if isinstance(content, list) else ()
 
 
@@ -460,7 +516,7 @@ def _matches(each: Entry, search: Search) -> bool:
         return True
     if each.kind == Kind.ENDS:
         return not search.who and search.what.lower() in each.kind.lower()
-    content = each.read()
+    content = each.content_or_none()
     who = content.who if isinstance(content, (Act, Pruned)) else None
     if search.who and (who is None or search.who.lower() not in (who.name.lower(), who.kind.value)):
         return False
@@ -492,8 +548,14 @@ class Verdict(msgspec.Struct, frozen=True):
     """The last entry that a checkpoint covers: what comes after it is chained, but not signed yet."""
     keys: list[str]
     """The public keys with which it is signed."""
+    signed_ms: int
+    """When that was signed, UTC milliseconds; 0 where nothing is."""
     kept: int
     """Checkpoints kept elsewhere that are of entries in the log, and agree."""
+    kept_of_pruned: int
+    """Those that are of entries which were pruned: the archive must agree with them."""
+    pruned: Pruned | None
+    """By whom, and into which archive, the log's beginning was moved."""
 
 
 def verify(chain: Iterable[Entry], *, kept: Sequence[Checkpoint] = (), keys: Collection[str] | None = None) -> Verdict:
@@ -527,18 +589,17 @@ class _Check:
         self._checkpoints = 0
         self._signed_up_to = 0
         self._keys: dict[str, None] = {}
-        self._pruned_up_to: int | None = None
+        self._signed_ms = 0
+        self._pruned: Pruned | None = None
         self._agreed = 0
         self._faulty_kept = next((each for each in kept if self._signature_fault(each) is not None), None)
 
     def fault_of(self, each: Entry) -> str | None:
         """Why an entry is not what must follow; None where it is, and then it is the last."""
-        content: Content | None = None
-        if each.kind != Kind.ENDS or not self._entries:
-            try:
-                content = each.read()
-            except (msgspec.ValidationError, msgspec.DecodeError) as error:
-                return f"it can't be read: {error}"
+        try:
+            content = each.read()
+        except UnreadableError as error:
+            return f"it can't be read: {error}"
         if not self._entries:
             fault = self._begin(each, content)
             if fault is not None:
@@ -554,21 +615,29 @@ class _Check:
             if fault is not None:
                 return fault
         if isinstance(content, Pruned):
-            self._pruned_up_to = content.up_to
+            fault = self._pruned_fault(content)
+            if fault is not None:
+                return fault
+            self._pruned = content
         self.seq, self._hash, self._at_ms = each.seq, each.hash, each.at_ms
         self._entries += 1
         return self._kept_fault(each)
 
-    def _begin(self, each: Entry, content: Content | None) -> str | None:
+    def _begin(self, each: Entry, content: Content) -> str | None:
         self._first = each.seq
         if each.seq == 1 and isinstance(content, Genesis):
             self._log = each.hash.hex()
             return None
-        if isinstance(content, Checkpoint) and content.seq == each.seq - 1:
+        # A checkpoint of no entry at all would let any log begin anew.
+        if isinstance(content, Checkpoint) and content.seq == each.seq - 1 and content.seq > 0:
             fault = self._signature_fault(content)
             if fault is not None:
                 return fault
-            self._log, self.seq, self._hash = content.log, content.seq, bytes.fromhex(content.hash)
+            try:
+                self._hash = bytes.fromhex(content.hash)
+            except ValueError:
+                return "what it has signed is no hash"
+            self._log, self.seq = content.log, content.seq
             return None
         return "the log does not begin with it: what came before is missing"
 
@@ -578,11 +647,16 @@ class _Check:
         fault = self._signature_fault(content)
         if fault is None:
             self._checkpoints += 1
-            self._signed_up_to = content.seq
+            self._signed_up_to, self._signed_ms = content.seq, content.at_ms
             self._keys[content.key] = None
         return fault
 
-    def _signature_fault(self, content: Checkpoint) -> str | None:
+    def _pruned_fault(self, content: Pruned) -> str | None:
+        if content.log != self._log:
+            return "it says that another log was pruned"
+        return self._signature_fault(content)
+
+    def _signature_fault(self, content: Checkpoint | Pruned) -> str | None:
         if not content.is_genuine():
             return "its signature is not genuine"
         if self._trusted is not None and content.key not in self._trusted:
@@ -608,7 +682,7 @@ class _Check:
                 return Fault(self.seq + 1, f"the log ends before it, where a checkpoint has signed entry {kept.seq}")
         if not self._entries:
             return Fault(1, "there is none: the log is empty")
-        if self._first != 1 and self._pruned_up_to != self._first - 1:
+        if self._first != 1 and (self._pruned is None or self._pruned.up_to != self._first - 1):
             return Fault(self._first - 1, "it is missing, and no entry says that it was pruned")
         return None
 
@@ -623,7 +697,10 @@ class _Check:
             checkpoints=self._checkpoints,
             signed_up_to=self._signed_up_to,
             keys=list(self._keys),
+            signed_ms=self._signed_ms,
             kept=self._agreed,
+            kept_of_pruned=sum(len(same) for seq, same in self._kept.items() if seq < self._first),
+            pruned=self._pruned,
         )
 
 
@@ -662,12 +739,17 @@ def read_line(line: bytes) -> Entry:
         raise ValueError(f"it is no line of an export: {error}") from None
     if means != read.means:
         raise ValueError(f"entry {read.seq} is not what stands beside it for people to read")
+    if msgspec.json.encode(read) != line.rstrip(b"\r\n"):
+        # A field that is there twice, or is none of ours, is read by one program and not by another.
+        raise ValueError(f"entry {read.seq} is not written as an export writes it")
     return each
 
 
 def shown(each: Entry) -> object:
     """What an entry tells, as it is given to people and programs: ids as UUIDs, fields by their names."""
-    content = each.read()
+    content = each.content_or_none()
+    if content is None:
+        return {"unreadable": "somebody has altered it: see vuka auditlog verify"}
     if not isinstance(content, list):
         return msgspec.to_builtins(content)
     return [shown_end(end) for end in content]
@@ -691,59 +773,75 @@ class Mismatch(msgspec.Struct, frozen=True):
 
 
 def compare(tx: Tx) -> Iterator[Mismatch]:
-    """Each transfer that has ended is in the log with the same end, once, and the other way round.
+    """Each transfer that has ended is in the log as its record has it, once, and the other way round.
 
     What had ended when the log began, or was pruned, is there as a digest.
     """
-    told: dict[bytes, str] = {}
+    told: dict[bytes, bytes] = {}
     outside: tuple[int, str] | None = None
     for each in entries(tx):
-        if each.kind not in (Kind.ENDS, Kind.GENESIS, Kind.PRUNED):
-            continue
-        content = each.read()
-        if isinstance(content, (Genesis, Pruned)):
+        content = each.content_or_none()
+        if content is None:
+            yield Mismatch("an entry of the audit log can be read", str(each.seq), "as it was written", "unreadable")
+        elif isinstance(content, (Genesis, Pruned)):
             outside = (content.transfers, content.digest)
         for end in ends_of(each):
             if end.transfer_id in told:
                 name = format_uuid(end.transfer_id)
-                yield Mismatch("a transfer ends once in the audit log", name, told[end.transfer_id], end.state)
-            told[end.transfer_id] = end.state
-    untold: list[tuple[bytes, str]] = []
-    for transfer_id, state in _final(tx):
-        state_told = told.pop(transfer_id, None)
-        if state_told is None:
-            untold.append((transfer_id, state))
-        elif state_told != state:
-            yield Mismatch("a transfer ended as the audit log says", format_uuid(transfer_id), state_told, state)
-    for transfer_id, state in told.items():
+                before = _end_of(told[end.transfer_id]).state
+                yield Mismatch("a transfer ends once in the audit log", name, before, end.state)
+            # Packed: there may be very many.
+            told[end.transfer_id] = _encode(end)
+    untold: list[EndOf] = []
+    for row in _final(tx):
+        packed = told.pop(row[0], None)
+        if packed is None:
+            untold.append(row)
+        elif packed != _encode(row):
+            yield from _differences(_end_of(packed), row)
+    for transfer_id, packed in told.items():
+        state = _end_of(packed).state
         yield Mismatch("what the audit log has ended has a record", format_uuid(transfer_id), state, "no end")
     found = digest_of(untold)
     if outside is not None and found != outside:
         # Which of them is too much can't be known from a digest: where there were none, all are.
         if outside[0] == 0:
-            for transfer_id, state in untold:
-                yield Mismatch("a transfer that has ended is in the audit log", format_uuid(transfer_id), state, "none")
+            for row in untold:
+                yield Mismatch("a transfer that has ended is in the audit log", format_uuid(row[0]), row[1], "none")
         else:
             yield Mismatch("what ended before the audit log", "", _digest(outside), _digest(found))
     if outside is None:
         yield Mismatch("the audit log says from when it counts", "", "a first entry", "none")
 
 
+_end_of: Final = msgspec.msgpack.Decoder(End).decode
+
+
+def _differences(end: End, row: EndOf) -> Iterator[Mismatch]:
+    for name, told, found in zip(End.__struct_fields__, msgspec.structs.astuple(end), row, strict=True):
+        if told != found:
+            subject = f"{name} of {format_uuid(end.transfer_id)}"
+            yield Mismatch("a transfer ended as the audit log says", subject, str(told), str(found))
+
+
 def _digest(of: tuple[int, str]) -> str:
     return f"{of[0]} transfers, {of[1][:16]}…"
 
 
-def prune(tx: Tx, up_to: int, *, who: Actor, archive: str, sha256: str, now_ms: int) -> Head:
-    """Removes the entries up to one, behind which a checkpoint stands, and says so in the log.
+def prune(tx: Tx, up_to: int, *, who: Actor, archive: str, sha256: str, sign_bytes: Sign, now_ms: int) -> Head:
+    """Removes the entries up to one, behind which a checkpoint stands, and says so in the log, signed.
 
     Raises `ValueError` where no checkpoint comes next.
     """
     following = entry(tx, up_to + 1)
     if following is None or following.kind != Kind.CHECKPOINT:
         raise ValueError(f"entry {up_to} is not the last before a checkpoint")
+    log = log_id(tx)
     rows: list[Row] = tx.query("SELECT seq FROM audit_entry ORDER BY seq LIMIT 1")
     tx.run("DELETE FROM audit_entry WHERE seq <= ?", (up_to,))
     told = {end.transfer_id for each in entries(tx) for end in ends_of(each)}
-    count, digest = digest_of((key, state) for key, state in _final(tx) if key not in told)
-    content = Pruned(who, up_to, rows[0][0], archive, sha256, count, digest)
+    count, digest = digest_of(end for end in _final(tx) if end[0] not in told)
+    unsigned = Pruned(log, who, up_to, rows[0][0], archive, sha256, count, digest)
+    key, signature = sign_bytes(unsigned.signed())
+    content = msgspec.structs.replace(unsigned, key=key, signature=signature)
     return append(tx, head(tx), Kind.PRUNED, content, now_ms)

@@ -15,6 +15,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Final, TypeAlias, TypeVar
 
 import msgspec
@@ -35,8 +36,12 @@ from vuka.store import Row, Tx, Value
 from vuka.switch.auditlog import Act, Balance, Change
 from vuka.switch.work import Actor, Command, Outcome, Work
 
-CHANGES_MAX: Final = 500
-"""Changes of rows kept of one act; of more their number."""
+CHANGES_MAX: Final = 10_000
+"""Changes of rows kept of one act; of more their number. As many as one request may have, so that none can be hidden
+behind others."""
+
+INTEGER_MAX: Final = (1 << 63) - 1
+"""What any reader of an entry can take for a number."""
 
 TEXT_MAX: Final = 4_000
 """Longest text kept as it is, in characters."""
@@ -376,8 +381,10 @@ def asked(command: Command) -> dict[str, object]:
 
 def _value(name: str, value: object) -> object:
     """What is kept of a value: itself where it is small and no secret."""
-    if isinstance(value, bool) or value is None or isinstance(value, int):
+    if isinstance(value, bool) or value is None:
         return value
+    if isinstance(value, int):
+        return int(value) if -INTEGER_MAX <= value <= INTEGER_MAX else str(int(value))
     if SECRET.search(name) is not None:
         return LEFT_OUT
     if isinstance(value, bytes):
@@ -390,7 +397,8 @@ def _value(name: str, value: object) -> object:
     if isinstance(value, Mapping):
         return {str(key): _value(str(key), each) for key, each in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_value(name, each) for each in value][:CHANGES_MAX]
+        kept = [_value(name, each) for each in islice(value, CHANGES_MAX)]
+        return kept if len(value) <= CHANGES_MAX else [*kept, f"and {len(value) - CHANGES_MAX} more"]
     return _of_text(str(value))
 
 

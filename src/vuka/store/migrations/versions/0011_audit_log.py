@@ -48,16 +48,17 @@ def _begin(connection: sa.Connection, scheme: str) -> None:
     while True:
         rows = connection.execute(
             sa.text(
-                """SELECT transfer_id, state FROM transfer
+                """SELECT transfer_id, state, completed_ms, amount, currency, payer_fsp, payee_fsp, kind, error_code
+                   FROM transfer
                    WHERE transfer_id > :after AND state IN ('COMMITTED', 'ABORTED_REJECTED', 'ABORTED_ERROR',
                          'EXPIRED_PREPARED', 'EXPIRED_RESERVED', 'INVALID')
                    ORDER BY transfer_id LIMIT 10000"""
             ),
             {"after": after},
         ).all()
-        for transfer_id, state in rows:
+        for transfer_id, *end in rows:
             count += 1
-            digest.update(b"%b%b\0" % (bytes(transfer_id), state.encode()))
+            digest.update(msgspec.msgpack.encode((bytes(transfer_id), *end)))
         if len(rows) < 10_000:
             break
         after = bytes(rows[-1][0])
