@@ -117,7 +117,12 @@ def test_a_backup_whose_books_were_altered_is_refused_though_its_manifest_agrees
     [
         ({"format": 2}, "of a later vuka"),
         ({"file": "../vuka.db"}, "outside of the backup"),
-        ({"with_files": ["/etc/passwd"]}, "outside of the backup"),
+        ({"with_files": {"/etc/passwd": ""}}, "outside of the backup"),
+        ({"with_files": {"..": ""}}, "outside of the backup"),
+        ({"with_files": {"vuka.toml": "00"}}, "is not what was backed up"),
+        ({"with_files": {"none": "00"}}, "can't be read"),
+        ({"file": "vuka.db\0"}, "outside of the backup"),
+        ({"began_ms": 1 << 60}, "is no manifest of a backup"),
         ({"store": "postgresql"}, "a backup is restored into what it was made of"),
         ({"facts": {"schema": "9999"}}, "newer than this program"),
         ({"bytes": "many"}, "is no manifest of a backup"),

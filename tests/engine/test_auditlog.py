@@ -11,6 +11,7 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.engine.batches import Batches, Poison
 from tests.switch import wire
+from tests.switch.settling import Settling
 from tests.switch.wire import PAYEE, PAYER
 
 from vuka.api.audit_key import AuditKey
@@ -20,6 +21,7 @@ from vuka.ids import FspId
 from vuka.switch import auditlog
 from vuka.switch.access import CredentialKind, IssueCredential
 from vuka.switch.auditlog import Act, Entry, Kind
+from vuka.switch.gross_settlement import SettleGross
 from vuka.switch.participants import AdjustLimit, Endpoint, SetEndpoints, SetParticipantActive
 from vuka.switch.schedules import RunSchedules
 from vuka.switch.work import TIMER, Actor, ActorKind
@@ -113,6 +115,32 @@ def test_a_change_and_a_refusal_are_told_apart(batches: Logged) -> None:
 def test_what_participants_and_timers_do_is_no_act(batches: Logged) -> None:
     batches.run(_active(PAYER, is_active=False, who=None), RunSchedules(replans_all=True, actor=TIMER))
     assert batches.new() == []
+
+
+def test_liquidity_that_the_timer_moves_is_its_act_and_what_it_finds_undone_is_none(batches: Logged) -> None:
+    settling = Settling(batches.bench)
+    settling.add_model("INSTANT", "IMMEDIATE", "GROSS", "BILATERAL")
+    prepared = wire.prepare(batches.bench, "100 USD")
+    batches.run(prepared)
+    out = batches.bench.funds_out(PAYER, "1000 USD")
+    batches.run(out)
+    batches.run(wire.fulfil(batches.bench, prepared))
+    batches.new()
+    batches.run(SettleGross(actor=TIMER))
+    assert batches.new() == [], "there is nothing to settle it with"
+    batches.run(batches.bench.abort_out(out))
+    batches.new()
+    batches.run(SettleGross(actor=TIMER))
+    (act,) = batches.acts()
+    assert (act.who, act.what) == (TIMER, "SettleGross")
+    moved = {
+        each.account: each.after["credits_posted"]
+        - each.after["debits_posted"]
+        - (0 if each.before is None else each.before["credits_posted"] - each.before["debits_posted"])
+        for each in act.balances
+    }
+    assert moved[f"{PAYER} USD SETTLEMENT"] == -1_000_000
+    assert moved[f"{PAYEE} USD SETTLEMENT"] == 1_000_000
 
 
 def test_a_row_that_is_replaced_is_told_as_it_was_and_as_it_is(batches: Logged) -> None:

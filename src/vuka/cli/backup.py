@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +62,8 @@ def backup(
                 "Back it up with the version of vuka that serves it."
             )
         manifest = _backup(config, target, is_compressed=compress)
-    except OperatorError as error:
+    except (OperatorError, OSError) as error:
+        # What a directory or a disk does in between is a sentence, too.
         fail(str(error))
     console.print(
         f"Backed up {manifest.facts.transfers} transfers and {manifest.facts.audit_entries} entries of the audit log "
@@ -85,12 +87,15 @@ def _backup(config: Config, target: Path, *, is_compressed: bool) -> Manifest:
             copies.compress(plain, directory / name, told)
             plain.unlink()
         length, sha256 = copies.digest(directory / name)
-        with_files = tuple(each for each in WITH_FILES if (Path(config.data_dir) / each).is_file())
-        for each in with_files:
+        with_files: dict[str, str] = {}
+        for each in WITH_FILES:
+            if not (Path(config.data_dir) / each).is_file():
+                continue
             shutil.copyfile(Path(config.data_dir) / each, directory / each)
             # A configuration may hold a secret.
             (directory / each).chmod(0o600)
             copies.sync(directory / each)
+            with_files[each] = copies.digest(directory / each)[1]
         (directory / name).chmod(0o600)
         manifest = Manifest(
             format=copies.FORMAT,
@@ -151,7 +156,8 @@ def restore(
         if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
             fail(f"{directory} is not empty. A backup is restored into a directory of its own.")
         _restore(source, directory, manifest, holds=hold, checks=check)
-    except OperatorError as error:
+    except (OperatorError, OSError) as error:
+        # What a directory or a disk does in between is a sentence, too.
         fail(str(error))
 
 
@@ -233,12 +239,17 @@ def _note(config: Config, source: Path, manifest: Manifest, *, holds: bool) -> N
         )
         return
     path = Path(config.data_dir) / RESERVED
-    with path.open("w", encoding="utf-8", newline="") as handle:
-        rows = csv.writer(handle)
-        rows.writerow(("transferId", "payerFsp", "payeeFsp", "amount", "currency", "expiration"))
-        for transfer_id, payer, payee, amount, currency, expires_ms in under_way:
-            expiration = format_datetime_ms(expires_ms)
-            rows.writerow((format_uuid(transfer_id), payer, payee, format_amount(amount), currency, expiration))
+    try:
+        with open(
+            os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8", newline=""
+        ) as handle:
+            rows = csv.writer(handle)
+            rows.writerow(("transferId", "payerFsp", "payeeFsp", "amount", "currency", "expiration"))
+            for transfer_id, payer, payee, amount, currency, expires_ms in under_way:
+                expiration = format_datetime_ms(expires_ms)
+                rows.writerow((format_uuid(transfer_id), payer, payee, format_amount(amount), currency, expiration))
+    except OSError as error:
+        raise OperatorError(f"{path} can't be written: {error.strerror or error}.") from None
     console.print(
         f"Parked {held} messages (vuka message parked); {len(under_way)} payments were under way: see {path}.",
         highlight=False,

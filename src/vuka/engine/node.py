@@ -1046,7 +1046,7 @@ class Engine:
     async def _settle_gross(self) -> None:
         """Payments whose payer had no liquidity left when they were committed: it may have some now."""
         while self.read(lambda tx, _ledger, _directory: gross_settlement.anything_to_retry(tx)):
-            outcome = await self._enqueue(gross_settlement.SettleGross(), internal=True)
+            outcome = await self._enqueue(gross_settlement.SettleGross(actor=TIMER), internal=True)
             if not outcome.value:
                 return
 

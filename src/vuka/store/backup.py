@@ -17,7 +17,7 @@ import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Annotated, BinaryIO, Final, TypeAlias, cast
 
 import msgspec
 
@@ -57,6 +57,10 @@ class Facts(msgspec.Struct, frozen=True):
     """Its hash."""
 
 
+Moment: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]
+"""UTC milliseconds, to the year 9999."""
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """What a backup is. Times are UTC milliseconds, sizes bytes."""
 
@@ -64,8 +68,8 @@ class Manifest(msgspec.Struct, frozen=True):
     vuka: str
     store: str
     """``sqlite`` or ``postgresql``."""
-    began_ms: int
-    ended_ms: int
+    began_ms: Moment
+    ended_ms: Moment
     file: str
     bytes: int
     sha256: str
@@ -73,8 +77,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """Of the database, where the file is compressed; else of the file."""
     content_sha256: str
     is_compressed: bool
-    with_files: tuple[str, ...]
-    """What else of the data directory is in it."""
+    with_files: Mapping[str, str]
+    """What else of the data directory is in it, with the SHA-256 of each."""
     facts: Facts
 
 
@@ -308,23 +312,30 @@ def read_manifest(directory: Path) -> Manifest:
     if manifest.format != FORMAT:
         raise OperatorError(f"{directory} is a backup of a later vuka ({manifest.vuka}). Use that one to restore it.")
     for name in (manifest.file, *manifest.with_files):
-        if Path(name).name != name or not name:
+        if Path(name).name != name or not name or name == ".." or "\0" in name:
             raise OperatorError(f"{path} names a file outside of the backup: {name}.")
     return manifest
 
 
 def check_file(directory: Path, manifest: Manifest) -> None:
-    """Reads a backup's file and compares it with its manifest. Raises `OperatorError`."""
+    """Reads a backup's files and compares them with its manifest. Raises `OperatorError`."""
     path = directory / manifest.file
-    try:
-        found = digest(path)
-    except OSError as error:
-        raise OperatorError(f"{path} can't be read: {error.strerror or error}.") from None
+    found = _digest_or_raise(path)
+    for name, sha256 in manifest.with_files.items():
+        if _digest_or_raise(directory / name)[1] != sha256:
+            raise OperatorError(f"{directory / name} is not what was backed up. Use another backup.")
     if found != (manifest.bytes, manifest.sha256):
         raise OperatorError(
             f"{path} is not what was backed up: it has {found[0]} bytes and the SHA-256 {found[1][:16]}…, and should "
             f"have {manifest.bytes} and {manifest.sha256[:16]}…. Use another backup."
         )
+
+
+def _digest_or_raise(path: Path) -> tuple[int, str]:
+    try:
+        return digest(path)
+    except OSError as error:
+        raise OperatorError(f"{path} can't be read: {error.strerror or error}.") from None
 
 
 def unpack(source: Path, target: Path, manifest: Manifest, progress: Progress) -> None:

@@ -54,6 +54,7 @@ UNTOLD: Final = frozenset(
         "hub_node",
         "notification",
         "audit_entry",
+        "gross_unsettled",
         "journal_block",
         "journal_subject",
         # Of the ledger's own tables the balances are told.
