@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Played, refused, vuka
 
+from vuka.cli.process import hub_process
+
 
 @pytest.fixture
 def copied(played: Played, tmp_path: Path) -> Path:
@@ -58,7 +60,7 @@ def test_a_running_hub_signs_and_is_checked_with_the_signature(played: Played, t
     kept.write_text(signed.output + played.ask("auditlog", "checkpoint", "--last").output)
     checked = vuka("auditlog", "verify", "--data", str(played.data), "--checkpoint", str(kept))
     assert checked.exit_code == 0, checked.output
-    assert "2 kept elsewhere agree" in checked.output
+    assert "2 kept agree" in checked.output
     assert "(trusted)" in checked.output
 
 
@@ -103,6 +105,20 @@ def test_a_database_that_can_not_be_read_is_a_sentence(copied: Path) -> None:
     _run(copied, "UPDATE audit_entry SET kind = CAST(x'ff41' AS TEXT) WHERE seq = 3")
     for command in ("auditlog verify", "auditlog list", "audit"):
         assert "can't be read" in refused(*command.split(), "--data", str(copied))
+
+
+def test_a_log_that_was_cut_off_is_not_the_one_that_the_hub_has_signed(copied: Path) -> None:
+    with hub_process(copied) as hub:
+        signed = json.loads(vuka("auditlog", "checkpoint", "--url", hub.operators_url).output)
+    kept = json.loads((copied / "auditlog.checkpoint.json").read_text())
+    assert kept["seq"] >= signed["seq"]
+    checked = vuka("auditlog", "verify", "--data", str(copied))
+    assert checked.exit_code == 0, checked.output
+    assert "1 kept agree" in checked.output
+    _run(copied, f"DELETE FROM audit_entry WHERE seq >= {kept['seq']}")
+    bad = vuka("auditlog", "verify", "--data", str(copied))
+    assert bad.exit_code == 1
+    assert f"a checkpoint has signed entry {kept['seq']}" in " ".join(bad.output.split())
 
 
 def test_what_is_not_signed_yet_is_said(tmp_path: Path) -> None:

@@ -787,6 +787,22 @@ async def test_funds_are_told_with_the_balances_before_and_after(desk: Desk) -> 
     assert posted == (1_000_000, 1_500_000)
 
 
+async def test_of_an_act_with_very_many_rows_a_list_has_the_first_and_the_entry_all(desk: Desk) -> None:
+    name = await desk.participant()
+    parties = [
+        {"fspId": name, "currency": "USD", "partyIdType": "MSISDN", "partyIdentifier": str(uuid.uuid4().int % 10**15)}
+        for _ in range(501)
+    ]
+    body = {"requestId": str(uuid.uuid4()), "partyList": parties}
+    made = await desk.ask("POST", "/oracle/participants", body)
+    assert made.is_success, made.text
+    (listed,) = (await desk.ask("GET", "/auditlog?what=RegisterParty&limit=1")).json()["entries"]
+    whole = (await desk.ask("GET", f"/auditlog/{listed['seq']}")).json()
+    assert (len(listed["content"]["changes"]), listed["content"]["left_out"]) == (500, 1)
+    assert (len(whole["content"]["changes"]), whole["content"]["left_out"]) == (501, 0)
+    assert whole["content"]["changes"][500]["after"]["fsp_id"] == name
+
+
 async def test_the_audit_log_of_all_this_is_whole(desk: Desk) -> None:
     with desk.hub.database.read() as tx:
         verdict = auditlog.verify(auditlog.entries(tx), keys=trusted_keys(desk.hub.config))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -15,7 +16,7 @@ from tests.switch.settling import Settling
 from tests.switch.wire import PAYEE, PAYER
 
 from vuka.api.audit_key import AuditKey
-from vuka.engine.auditlog import AuditLog, SignAuditLog, tell
+from vuka.engine.auditlog import LAST_FILE, AuditLog, SignAuditLog, tell
 from vuka.engine.batch import Rules
 from vuka.ids import FspId
 from vuka.switch import auditlog
@@ -248,11 +249,13 @@ def test_without_a_key_nothing_is_signed(batches: Logged) -> None:
     assert batches.new() == []
 
 
-def test_a_checkpoint_is_told_when_it_is_committed_and_not_before(batches: Logged) -> None:
+def test_a_checkpoint_is_told_when_it_is_committed_and_not_before(batches: Logged, tmp_path: Path) -> None:
     with structlog.testing.capture_logs() as logs:
         batch = batches.run(SignAuditLog(), commit=False)
     assert batch.checkpoint is not None
     assert logs == []
     with structlog.testing.capture_logs() as logs:
-        tell(batch.checkpoint)
+        tell(batch.checkpoint, tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == [LAST_FILE]
+    assert msgspec.json.decode((tmp_path / LAST_FILE).read_bytes(), type=auditlog.Checkpoint) == batch.checkpoint
     assert msgspec.json.decode(logs[0]["checkpoint"], type=auditlog.Checkpoint) == batch.checkpoint

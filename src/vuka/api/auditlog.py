@@ -25,6 +25,8 @@ from vuka.switch.auditlog import Checkpoint, Entry, Search
 
 LIMIT: Final = 100
 LIMIT_MAX: Final = 500
+LISTED_CHANGES_MAX: Final = 500
+"""Changed rows of one act, in a list of many."""
 _PARAMETERS: Final = frozenset(("who", "what", "since", "until", "transfer", "before", "limit"))
 
 
@@ -102,13 +104,28 @@ def _listed(each: Entry, search: Search) -> dict[str, object]:
     """An entry among others: of a batch's transfers the one that was asked for, else how many came to which end."""
     ends = auditlog.ends_of(each)
     if not ends:
-        return shown(each)
+        return _shortened(shown(each))
     if search.transfer:
         asked = parse_id(search.transfer)
         told: object = [auditlog.shown_end(end) for end in ends if end.transfer_id == asked]
     else:
         told = {"ended": len(ends), "states": Counter(end.state for end in ends)}
     return {**_outside(each), "content": told}
+
+
+def _shortened(told: dict[str, object]) -> dict[str, object]:
+    """An act among others: of one that has changed very much the first rows; by itself it is answered whole."""
+    content = told["content"]
+    if isinstance(content, dict) and len(content.get("changes", ())) > LISTED_CHANGES_MAX:
+        left_out = content["left_out"] + len(content["changes"]) - LISTED_CHANGES_MAX
+        asked = {name: "(left out)" if isinstance(value, list) else value for name, value in content["asked"].items()}
+        told["content"] = {
+            **content,
+            "asked": asked,
+            "changes": content["changes"][:LISTED_CHANGES_MAX],
+            "left_out": left_out,
+        }
+    return told
 
 
 def _outside(each: Entry) -> dict[str, object]:

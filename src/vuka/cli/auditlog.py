@@ -21,6 +21,7 @@ from vuka.cli.hub import locked, recording, whoever_is_here
 from vuka.cli.options import DataDir, read_config
 from vuka.cli.output import AsJson, console, fail, print_json, print_table
 from vuka.cli.reading import records
+from vuka.engine.auditlog import LAST_FILE
 from vuka.errors import OperatorError
 from vuka.fspiop.times import format_datetime_ms
 from vuka.money import format_amount
@@ -133,6 +134,8 @@ def verify(
 ) -> None:
     """Check that no entry was edited, removed, inserted or moved; exit 1 and name the first where one was.
 
+    The newest checkpoint that the hub keeps in its data directory is always among those that it must agree with.
+
     Example: [bold]vuka auditlog verify --checkpoint kept.json --public-key auditlog.pub.pem[/bold]
     """
     checkpoints = [each for path in kept or [] for each in _read_checkpoints(path)]
@@ -144,6 +147,8 @@ def verify(
     except OperatorError as error:
         fail(str(error))
     if file is None:
+        own = Path(config.data_dir) / LAST_FILE
+        checkpoints += [each for each in (_read_checkpoints(own) if own.exists() else ()) if each not in checkpoints]
         with records(config) as tx:
             verdict = auditlog.verify(auditlog.entries(tx), kept=checkpoints, keys=keys)
     else:
@@ -398,7 +403,7 @@ def _print_verdict(verdict: Verdict, *, is_trusted: bool) -> None:
         return
     console.print(
         f"Entries {verdict.first} to {verdict.last} are as they were written; {verdict.checkpoints} checkpoints, "
-        f"signed up to entry {verdict.signed_up_to}; {verdict.kept} kept elsewhere agree.",
+        f"signed up to entry {verdict.signed_up_to}; {verdict.kept} kept agree.",
         highlight=False,
     )
     pruned = verdict.pruned
@@ -411,7 +416,7 @@ def _print_verdict(verdict: Verdict, *, is_trusted: bool) -> None:
         )
     if verdict.kept_of_pruned:
         console.print(
-            f"{verdict.kept_of_pruned} kept elsewhere are of entries that were pruned: check the archive with them.",
+            f"{verdict.kept_of_pruned} kept are of entries that were pruned: check the archive with them.",
             style="yellow",
         )
     # Behind the entry that a checkpoint has signed comes the checkpoint itself.

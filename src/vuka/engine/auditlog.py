@@ -6,8 +6,10 @@ knows it, one of several reads it in each batch's transaction, under the lock th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -78,9 +80,27 @@ class AuditLog:
         self._head, self._undone = None, before
 
 
-def tell(checkpoint: Checkpoint) -> None:
-    """Writes a checkpoint that is committed into the hub's own log: whoever keeps that elsewhere keeps this, too."""
-    log.info("the audit log is signed", checkpoint=msgspec.json.encode(checkpoint).decode())
+LAST_FILE: Final = "auditlog.checkpoint.json"
+"""In the data directory: the newest checkpoint. Whoever has the database alone can make no other log agree with it."""
+
+
+def tell(checkpoint: Checkpoint, directory: Path) -> None:
+    """Writes a checkpoint that is committed into the hub's own log, and beside the database.
+
+    Whoever keeps the hub's log elsewhere keeps this, too.
+    """
+    content = msgspec.json.encode(checkpoint)
+    log.info("the audit log is signed", checkpoint=content.decode())
+    file = directory / LAST_FILE
+    new = directory / f"{LAST_FILE}.{os.getpid()}"
+    try:
+        with new.open("wb") as handle:
+            handle.write(content + b"\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+        new.replace(file)
+    except OSError as error:
+        log.warning("the audit log's checkpoint can't be kept", file=str(file), reason=error.strerror)
 
 
 class SignAuditLog(Command, frozen=True, kw_only=True):

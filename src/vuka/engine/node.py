@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 from urllib.parse import unquote
 
@@ -593,7 +594,7 @@ class Engine:
         if batch.written is not None:
             self._outbox.committed(batch.written)
         if batch.checkpoint is not None:
-            tell(batch.checkpoint)
+            tell(batch.checkpoint, Path(self.config.data_dir))
         told = Committed(len(taken), batch.outgoing, batch.ended, decided - started, loop.time() - decided)
         self.statistics.add(told)
         self._committed(taken, batch)

@@ -621,7 +621,7 @@ class _Check:
             self._pruned = content
         self.seq, self._hash, self._at_ms = each.seq, each.hash, each.at_ms
         self._entries += 1
-        return self._kept_fault(each)
+        return self._kept_fault(each.seq, each.hash.hex())
 
     def _begin(self, each: Entry, content: Content) -> str | None:
         self._first = each.seq
@@ -638,7 +638,7 @@ class _Check:
             except ValueError:
                 return "what it has signed is no hash"
             self._log, self.seq = content.log, content.seq
-            return None
+            return self._kept_fault(content.seq, content.hash)
         return "the log does not begin with it: what came before is missing"
 
     def _checkpoint_fault(self, content: Checkpoint) -> str | None:
@@ -663,9 +663,9 @@ class _Check:
             return f"it is signed with the key {content.key[:16]}…, which is none of those that are trusted"
         return None
 
-    def _kept_fault(self, each: Entry) -> str | None:
-        for kept in self._kept.get(each.seq, ()):
-            if kept.log == self._log and kept.hash != each.hash.hex():
+    def _kept_fault(self, seq: int, found: str) -> str | None:
+        for kept in self._kept.get(seq, ()):
+            if kept.log == self._log and kept.hash != found:
                 return "it is not the one that a checkpoint kept elsewhere has signed"
             self._agreed += 1
         return None
@@ -699,7 +699,7 @@ class _Check:
             keys=list(self._keys),
             signed_ms=self._signed_ms,
             kept=self._agreed,
-            kept_of_pruned=sum(len(same) for seq, same in self._kept.items() if seq < self._first),
+            kept_of_pruned=sum(len(same) for seq, same in self._kept.items() if seq < self._first - 1),
             pruned=self._pruned,
         )
 
