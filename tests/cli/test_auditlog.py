@@ -164,6 +164,8 @@ def test_what_is_pruned_is_in_an_archive_and_both_are_checked(copied: Path, tmp_
     assert "last into archive.jsonl" in " ".join(checked.output.split())
     public = copied / "auditlog.pub.pem"
     assert vuka("auditlog", "verify", "--file", str(archive), "--public-key", str(public)).exit_code == 0
+    assert vuka("auditlog", "verify", "--file", str(archive), "--part", "--public-key", str(public)).exit_code == 0
+    assert "--part goes with --file" in refused("auditlog", "verify", "--data", str(copied), "--part")
     assert vuka("audit", "--data", str(copied)).exit_code == 0
     again = refused("auditlog", "prune", str(tmp_path / "again.jsonl"), "--data", str(copied))
     assert "pruned already" in again

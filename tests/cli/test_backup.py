@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 from collections import namedtuple
@@ -141,6 +142,43 @@ def test_a_manifest_that_will_not_do_is_refused(
 
 def test_a_directory_that_is_no_backup_is_refused(tmp_path: Path) -> None:
     assert "is no backup" in refused("restore", str(tmp_path), "--data", str(tmp_path / "r"))
+
+
+def test_a_copy_that_unpacks_to_something_else_is_refused(hub: Path, tmp_path: Path) -> None:
+    made = tmp_path / "packed"
+    assert vuka("backup", str(made), "--data", str(hub), "--compress").exit_code == 0
+    good = (made / "vuka.db.gz").read_bytes()
+    spoiled = (
+        good[:20] + b"\xff" * 40 + good[60:],
+        gzip.compress(bytes(4 << 20)),
+        good[: len(good) // 2],
+        b"no gzip at all",
+    )
+    for content in spoiled:
+        (made / "vuka.db.gz").write_bytes(content)
+        length, sha256 = copies.digest(made / "vuka.db.gz")
+        copies.write_manifest(made, msgspec.structs.replace(read_manifest(made), bytes=length, sha256=sha256))
+        said = refused("restore", str(made), "--data", str(tmp_path / "r"))
+        assert "can't be written from" in said or "does not hold what its manifest says" in said
+        assert not (tmp_path / "r").exists()
+
+
+def test_tables_without_a_hub_are_no_backup(hub: Path, tmp_path: Path) -> None:
+    database = Database.open(hub / "vuka.db")
+    with database.begin() as tx:
+        tx.run("DELETE FROM scheme")
+    database.close()
+    assert "no hub in them" in refused("backup", str(tmp_path / "b"), "--data", str(hub))
+    assert not (tmp_path / "b").exists()
+
+
+def test_what_somebody_has_put_into_the_audit_log_stops_no_backup(hub: Path, tmp_path: Path) -> None:
+    database = Database.open(hub / "vuka.db")
+    with database.begin() as tx:
+        tx.run("UPDATE audit_entry SET hash = 'text' WHERE seq = 2")
+    database.close()
+    assert vuka("backup", str(tmp_path / "b"), "--data", str(hub)).exit_code == 0
+    assert "entry 2" in refused("restore", str(tmp_path / "b"), "--data", str(tmp_path / "r"))
 
 
 def _new_database(server: Server, name: str) -> str:

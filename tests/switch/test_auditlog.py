@@ -276,6 +276,15 @@ def test_that_the_beginning_was_pruned_can_not_be_said_without_the_key(database:
     assert first_bad(stored(database), keys={KEY.public}) == 16, "signed with a key that nobody trusts"
 
 
+def test_an_archive_that_begins_where_another_has_ended_is_checked_as_a_part(chain: list[Entry]) -> None:
+    part = chain[7:]
+    assert first_bad(part, keys={KEY.public}) == 7, "nobody says that it was pruned"
+    verdict = auditlog.verify(part, kept=kept_of(chain), keys={KEY.public}, is_part=True)
+    assert (verdict.fault, verdict.first, verdict.last, verdict.kept) == (None, 8, 15, 2)
+    for spoiled in (chain[8:], [part[0], *part[2:]], []):
+        assert auditlog.verify(spoiled, keys={KEY.public}, is_part=True).fault is not None
+
+
 def test_a_kept_checkpoint_of_what_was_pruned_is_told_to_be_one(database: Database) -> None:
     kept = kept_of(build(database))
     with database.begin() as tx:

@@ -130,6 +130,9 @@ def verify(
         list[Path] | None,
         typer.Option(help="Whose signatures to believe; repeatable.", show_default="the data directory's, else any"),
     ] = None,
+    part: Annotated[
+        bool, typer.Option("--part", help="The file begins with a checkpoint: what came before is in another archive.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check that no entry was edited, removed, inserted or moved; exit 1 and name the first where one was.
@@ -139,6 +142,8 @@ def verify(
     Example: [bold]vuka auditlog verify --checkpoint kept.json --public-key auditlog.pub.pem[/bold]
     """
     checkpoints = [each for path in kept or [] for each in _read_checkpoints(path)]
+    if part and file is None:
+        fail("--part goes with --file: the hub's own log says what was pruned of it.")
     config = read_config(data)
     try:
         keys: set[str] | None = {key for path in public_key for key in read_public_keys(path)} if public_key else None
@@ -152,7 +157,7 @@ def verify(
         with records(config) as tx:
             verdict = auditlog.verify(auditlog.entries(tx), kept=checkpoints, keys=keys)
     else:
-        verdict = _verify_file(file, checkpoints, keys)
+        verdict = _verify_file(file, checkpoints, keys, is_part=part)
     if as_json:
         print_json(msgspec.to_builtins(verdict))
     else:
@@ -271,10 +276,10 @@ def _write(target: Path, chain: Iterable[Entry]) -> tuple[int, str]:
     return count, digest.hexdigest()
 
 
-def _verify_file(path: Path, kept: list[Checkpoint], keys: set[str] | None) -> Verdict:
+def _verify_file(path: Path, kept: list[Checkpoint], keys: set[str] | None, *, is_part: bool) -> Verdict:
     lines = _Lines(path)
     try:
-        verdict = auditlog.verify(lines.entries(), kept=kept, keys=keys)
+        verdict = auditlog.verify(lines.entries(), kept=kept, keys=keys, is_part=is_part)
     except OSError as error:
         fail(f"{path} can't be read: {error.strerror or error}.")
     if lines.fault is None or (verdict.fault is not None and verdict.fault.seq <= verdict.last):

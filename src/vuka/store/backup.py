@@ -15,6 +15,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final, TypeAlias, cast
@@ -90,6 +91,8 @@ _FACTS: Final = """SELECT (SELECT version_num FROM alembic_version), (SELECT nam
 
 def _facts(row: Row) -> Facts:
     schema, scheme, ledger, transfers, last_transfer, last_block, audit_entries, audit_hash = row
+    if scheme is None:
+        raise OperatorError("There are tables, and no hub in them: it was never founded.")
     return Facts(
         schema,
         scheme,
@@ -98,7 +101,7 @@ def _facts(row: Row) -> Facts:
         last_transfer or 0,
         last_block or 0,
         audit_entries or 0,
-        bytes(audit_hash or b"").hex(),
+        audit_hash.hex() if isinstance(audit_hash, bytes) else "",
     )
 
 
@@ -346,14 +349,15 @@ def unpack(source: Path, target: Path, manifest: Manifest, progress: Progress) -
             _opened(source, is_compressed=manifest.is_compressed) as packed,
             open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as plain,
         ):
-            while chunk := packed.read(CHUNK_BYTES):
+            # No further than it should go: what is made to be without an end fills no disk.
+            while done <= manifest.content_bytes and (chunk := packed.read(CHUNK_BYTES)):
                 plain.write(chunk)
                 sha256.update(chunk)
                 done += len(chunk)
                 progress(done, manifest.content_bytes)
             plain.flush()
             os.fsync(plain.fileno())
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise OperatorError(f"{target} can't be written from {source}: {error}.") from None
     if (done, sha256.hexdigest()) != (manifest.content_bytes, manifest.content_sha256):
         raise OperatorError(f"{source} does not hold what its manifest says. Use another backup.")

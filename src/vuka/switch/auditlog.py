@@ -558,13 +558,20 @@ class Verdict(msgspec.Struct, frozen=True):
     """By whom, and into which archive, the log's beginning was moved."""
 
 
-def verify(chain: Iterable[Entry], *, kept: Sequence[Checkpoint] = (), keys: Collection[str] | None = None) -> Verdict:
+def verify(
+    chain: Iterable[Entry],
+    *,
+    kept: Sequence[Checkpoint] = (),
+    keys: Collection[str] | None = None,
+    is_part: bool = False,
+) -> Verdict:
     """Goes through a log from its first entry and stops at the first that is not as it was written.
 
     ``kept`` are checkpoints kept elsewhere: the log must have what they have signed. ``keys`` are the public keys, in
-    hexadecimal, that may have signed it; None: any.
+    hexadecimal, that may have signed it; None: any. ``is_part``: it may begin with any checkpoint, for what came before
+    is in another archive.
     """
-    check = _Check(kept, keys)
+    check = _Check(kept, keys, is_part=is_part)
     for each in chain:
         fault = check.fault_of(each)
         if fault is not None:
@@ -575,7 +582,8 @@ def verify(chain: Iterable[Entry], *, kept: Sequence[Checkpoint] = (), keys: Col
 class _Check:
     """How far a check has come."""
 
-    def __init__(self, kept: Sequence[Checkpoint], keys: Collection[str] | None) -> None:
+    def __init__(self, kept: Sequence[Checkpoint], keys: Collection[str] | None, *, is_part: bool) -> None:
+        self._is_part = is_part
         self._kept: dict[int, list[Checkpoint]] = {}
         for each in kept:
             self._kept.setdefault(each.seq, []).append(each)
@@ -682,6 +690,8 @@ class _Check:
                 return Fault(self.seq + 1, f"the log ends before it, where a checkpoint has signed entry {kept.seq}")
         if not self._entries:
             return Fault(1, "there is none: the log is empty")
+        if self._is_part:
+            return None
         if self._first != 1 and (self._pruned is None or self._pruned.up_to != self._first - 1):
             return Fault(self._first - 1, "it is missing, and no entry says that it was pruned")
         return None
