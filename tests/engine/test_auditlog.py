@@ -203,19 +203,25 @@ def test_what_is_not_committed_leaves_no_trace_and_the_next_batch_goes_on_from_b
     assert batches.is_whole()
 
 
-def test_a_row_that_somebody_else_has_put_there_stops_no_batch_and_is_told(batches: Logged) -> None:
+@pytest.mark.store("sqlite")
+def test_a_row_that_somebody_else_has_put_there_stops_no_batch_and_is_told() -> None:
+    batches = Logged()
     batches.run(_active(PAYER, is_active=False))
     with batches.bench.database.begin() as tx:
         act = Act(ALICE, "Nothing", "accepted", {})
         auditlog.append(tx, auditlog.head(tx), Kind.ACT, act, batches.bench.now_ms)
     with pytest.raises(sqlite3.IntegrityError):
         batches.run(_active(PAYER, is_active=True))
+    batches.run(_active(PAYER, is_active=True), commit=False)
     with structlog.testing.capture_logs() as logs:
         batches.run(_active(PAYER, is_active=True))
         batches.run(_active(PAYEE, is_active=True))
     assert [each["event"] for each in logs if each["log_level"] == "critical"] == [
         "the audit log ends elsewhere than this hub has ended it: somebody else has written it"
     ]
+    fault = auditlog.verify(batches.entries()).fault
+    assert fault is not None
+    assert fault.seq == 4, "the first that does not follow from what the hub has written"
 
 
 def test_several_processes_share_one_chain(batches: Logged) -> None:

@@ -321,6 +321,7 @@ ODD: dict[str, list[object]] = {
 }
 
 
+@pytest.mark.store("sqlite")
 @pytest.mark.parametrize(("column", "odd"), [(name, value) for name, values in ODD.items() for value in values])
 @pytest.mark.parametrize("seq", [1, 2, 3, 8, 15])
 def test_whatever_stands_in_a_row_is_a_fault_and_no_defect(column: str, odd: object, seq: int) -> None:

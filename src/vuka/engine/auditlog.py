@@ -48,18 +48,11 @@ class AuditLog:
         """
         if not (acts or ended or checkpoints):
             return None
-        before = self._head
-        last = before if self.is_alone and before is not None else auditlog.head(tx)
+        last = self._head if self.is_alone and self._head is not None else self._read_head(tx)
         if not last.seq:
             log.critical("the audit log was empty: what came before is missing from it")
-        if self._undone is not None and self._undone != last:
-            log.critical(
-                "the audit log ends elsewhere than this hub has ended it: somebody else has written it",
-                expected=self._undone.seq,
-                found=last.seq,
-            )
-        self._undone = None
         if self.is_alone:
+            before = self._undone if self._head is None else self._head
             tx.on_rollback(lambda: self._forget(before))
         for act in acts:
             last = auditlog.append(tx, last, Kind.ACT, act, now_ms)
@@ -69,8 +62,24 @@ class AuditLog:
         if checkpoints and self.sign is not None and last.seq:
             last, checkpoint = auditlog.sign(tx, last, self.sign, now_ms)
         if self.is_alone:
-            self._head = last
+            self._head, self._undone = last, None
         return checkpoint
+
+    def _read_head(self, tx: Tx) -> Head:
+        """Where the chain ends by the table.
+
+        Where that is not where this hub has ended it, it goes on from its own hash: what somebody else has written is
+        then part of no chain, and whoever checks the log is told of it.
+        """
+        found, expected = auditlog.head(tx), self._undone
+        if expected is None or found == expected:
+            return found
+        log.critical(
+            "the audit log ends elsewhere than this hub has ended it: somebody else has written it",
+            expected=expected.seq,
+            found=found.seq,
+        )
+        return Head(max(found.seq, expected.seq), expected.hash)
 
     def _forget(self, before: Head | None) -> None:
         """After a batch that was undone the table says where the chain ends.
