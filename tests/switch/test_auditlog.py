@@ -220,6 +220,41 @@ def test_an_entry_is_found_by_who_what_and_when(database: Database) -> None:
         assert ([each.seq for each in rest.entries], rest.before) == ([6, 5, 4, 3, 2, 1], None)
 
 
+def test_a_search_by_time_sees_through_a_clock_that_was_set_back(database: Database) -> None:
+    build(database)
+    with database.begin() as tx:
+        last = auditlog.head(tx)
+        for at_ms in (START_MS + 100, START_MS + 1, START_MS + 200):
+            last = auditlog.append(tx, last, Kind.ACT, act("Late"), at_ms)
+    with database.read() as tx:
+        assert [each.seq for each in auditlog.find(tx, Search(until_ms=START_MS + 2, what="late")).entries] == [17]
+        assert [each.seq for each in auditlog.find(tx, Search(since_ms=START_MS + 6)).entries] == [18, 16]
+        assert auditlog.find(tx, Search(since_ms=START_MS + 201)) == auditlog.Found([], None)
+        assert auditlog.find(tx, Search(until_ms=START_MS)) == auditlog.Found([], None)
+
+
+@pytest.mark.store("sqlite")
+def test_a_search_by_time_costs_by_what_it_finds_and_not_by_the_whole_log(database: Database) -> None:
+    def steps(search: Search) -> int:
+        counted = [0]
+        with database.read() as tx:
+            connection = tx._connection  # type: ignore[attr-defined]
+            connection.set_progress_handler(lambda: counted.__setitem__(0, counted[0] + 1), 10)
+            auditlog.find(tx, search)
+            connection.set_progress_handler(None, 10)
+        return counted[0]
+
+    build(database)
+    searches = [Search(until_ms=START_MS + 2), Search(since_ms=START_MS + 99_999)]
+    few = [steps(each) for each in searches]
+    with database.begin() as tx:
+        last = auditlog.head(tx)
+        for number in range(3_000):
+            last = auditlog.append(tx, last, Kind.ACT, act("Much"), START_MS + 100 + number)
+        auditlog.append(tx, last, Kind.ACT, act("Last"), START_MS + 100_000)
+    assert all(steps(search) < 3 * before + 100 for search, before in zip(searches, few, strict=True))
+
+
 def test_what_is_pruned_leaves_a_chain_that_begins_with_a_checkpoint(database: Database) -> None:
     chain = build(database)
     with database.begin() as tx:

@@ -447,6 +447,11 @@ def find(tx: Tx, search: Search, *, before: int | None = None, limit: int = 100)
         condition, parameters = f"{condition} AND at_ms < ?", [*parameters, search.until_ms]
     found: list[Entry] = []
     at, scanned = LATEST if before is None else before, 0
+    # Numbers grow with time: without these bounds all entries that are too old or too young would be gone through.
+    if search.since_ms > 0:
+        condition, parameters = f"{condition} AND seq >= ?", [*parameters, _bound(tx, _FIRST_SINCE, search.since_ms)]
+    if search.until_ms < LATEST:
+        at = min(at, _bound(tx, _LAST_UNTIL, search.until_ms) + 1)
     while True:
         rows = tx.query(
             f"SELECT {_COLUMNS} FROM audit_entry WHERE seq < ?{condition} ORDER BY seq DESC LIMIT {PAGE}",
@@ -464,6 +469,18 @@ def find(tx: Tx, search: Search, *, before: int | None = None, limit: int = 100)
             return Found(found, None)
         if scanned >= SCANNED_MAX:
             return Found(found, at)
+
+
+_FIRST_SINCE: Final = f"""SELECT COALESCE(MIN(seq), {LATEST}) FROM
+    (SELECT seq FROM audit_entry WHERE at_ms >= ? ORDER BY at_ms LIMIT {SCANNED_MAX}) AS some"""
+_LAST_UNTIL: Final = f"""SELECT COALESCE(MAX(seq), 0) FROM
+    (SELECT seq FROM audit_entry WHERE at_ms < ? ORDER BY at_ms DESC LIMIT {SCANNED_MAX}) AS some"""
+"""The number that a time stands for; a clock that was set back is seen through as far as a search goes."""
+
+
+def _bound(tx: Tx, sql: str, at_ms: int) -> int:
+    ((seq,),) = tx.query(sql, (at_ms,))
+    return int(seq)
 
 
 def _find_transfer(tx: Tx, search: Search, *, before: int | None, limit: int) -> Found:
