@@ -53,6 +53,17 @@ def test_an_entry_that_is_not_there_is_refused(played: Played) -> None:
     assert "is not a time" in refused("auditlog", "list", "--since", "noon", "--data", str(played.data))
 
 
+def test_a_number_above_all_entries_is_none_and_no_defect(played: Played, tmp_path: Path) -> None:
+    beyond, data = str(10**30), ("--data", str(played.data))
+    assert vuka("auditlog", "list", "--before", beyond, "--limit", "1", *data).exit_code == 0
+    assert vuka("auditlog", "list", "--before", f"-{beyond}", *data).exit_code == 0
+    assert "has no entry" in refused("auditlog", "show", beyond, *data)
+    target = tmp_path / "none.jsonl"
+    assert vuka("auditlog", "export", str(target), "--after", beyond, *data).exit_code == 0
+    assert target.read_bytes() == b""
+    assert vuka("auditlog", "list", "--since", "0001-01-01", "--until", "9999-12-31", *data).exit_code == 0
+
+
 def test_a_running_hub_signs_and_is_checked_with_the_signature(played: Played, tmp_path: Path) -> None:
     signed = played.ask("auditlog", "checkpoint")
     assert signed.exit_code == 0

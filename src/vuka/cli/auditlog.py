@@ -63,7 +63,7 @@ def list_entries(
         transfer=transfer,
     )
     with records(read_config(data)) as tx:
-        found = auditlog.find(tx, search, before=before, limit=limit)
+        found = auditlog.find(tx, search, before=None if before is None else _within(before), limit=limit)
     if as_json:
         print_json({"entries": [_as_json(each) for each in found.entries], "before": found.before})
         return
@@ -196,10 +196,10 @@ def export(
     """
     with records(read_config(data)) as tx:
         if str(target) == "-":
-            for each in auditlog.entries(tx, after=after):
+            for each in auditlog.entries(tx, after=_within(after)):
                 sys.stdout.buffer.write(auditlog.export_line(each))
             return
-        count, digest = _write(target, auditlog.entries(tx, after=after))
+        count, digest = _write(target, auditlog.entries(tx, after=_within(after)))
     console.print(f"Wrote {count} entries to {target}; its SHA-256 is {digest}.", highlight=False, markup=False)
 
 
@@ -221,7 +221,7 @@ def prune(
             fail(f"The hub has no key to sign that with ({key_path(config)}): see auditlog.key_file.")
         key = AuditKey.load(key_path(config))
         with locked(config), recording(config) as (tx, now_ms):
-            found = auditlog.last_checkpoint(tx, up_to=None if up_to is None else up_to + 1)
+            found = auditlog.last_checkpoint(tx, up_to=None if up_to is None else _within(up_to) + 1)
             if found is None:
                 fail("There is no checkpoint to prune up to. Have one signed with: vuka auditlog checkpoint")
             last = found[1].seq
@@ -321,6 +321,11 @@ def _read_checkpoints(path: Path) -> list[Checkpoint]:
     if not found:
         fail(f"{path} holds no checkpoint.")
     return found
+
+
+def _within(number: int) -> int:
+    """The number, or the highest that an entry may have: above it there is none."""
+    return max(-1, min(number, auditlog.LATEST - 1))
 
 
 def _instant(text: str | None, option: str) -> int | None:
