@@ -265,3 +265,11 @@ def test_a_checkpoint_is_told_when_it_is_committed_and_not_before(batches: Logge
     assert [each.name for each in tmp_path.iterdir()] == [LAST_FILE]
     assert msgspec.json.decode((tmp_path / LAST_FILE).read_bytes(), type=auditlog.Checkpoint) == batch.checkpoint
     assert msgspec.json.decode(logs[0]["checkpoint"], type=auditlog.Checkpoint) == batch.checkpoint
+
+
+def test_a_checkpoint_that_can_not_be_kept_stops_nobody(batches: Logged, tmp_path: Path) -> None:
+    batch = batches.run(SignAuditLog())
+    assert batch.checkpoint is not None
+    with structlog.testing.capture_logs() as logs:
+        tell(batch.checkpoint, tmp_path / "none")
+    assert [each["log_level"] for each in logs] == ["info", "warning"]

@@ -6,6 +6,7 @@ knows it, one of several reads it in each batch's transaction, under the lock th
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -109,6 +110,8 @@ def tell(checkpoint: Checkpoint, directory: Path) -> None:
             os.fsync(handle.fileno())
         new.replace(file)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            new.unlink(missing_ok=True)
         log.warning("the audit log's checkpoint can't be kept", file=str(file), reason=error.strerror)
 
 
