@@ -379,9 +379,18 @@ def test_whatever_stands_in_a_row_is_a_fault_and_no_defect(column: str, odd: obj
     database.close()
 
 
-def test_ends_that_can_not_be_read_are_a_fault_though_their_hash_agrees(database: Database) -> None:
+@pytest.mark.parametrize(
+    "end",
+    [
+        ["not", "an", "end"],
+        [b"short", "COMMITTED", 1, 1, "USD", "a", "b", "PAYMENT", None],
+        [bytes(16), "COMMITTED", None, 1, "USD", "a", "b", "PAYMENT", None],
+    ],
+)
+def test_ends_that_can_not_be_read_are_a_fault_though_their_hash_agrees(database: Database, end: list[object]) -> None:
     chain = build(database)
-    _insert(database, 16, Kind.ENDS, [["not", "an", "end"]], chain[-1].hash)
+    _insert(database, 16, Kind.ENDS, [end], chain[-1].hash)
+    assert auditlog.export_line(stored(database)[-1])
     assert first_bad(stored(database), keys={KEY.public}) == 16
     with database.read() as tx:
         assert "an entry of the audit log can be read" in {each.rule for each in auditlog.compare(tx)}

@@ -394,7 +394,7 @@ def _row(each: Change) -> tuple[str, str, str, str]:
 
 def _moved(each: Balance) -> Iterator[tuple[str, str, str, str]]:
     for name, after in each.after.items():
-        before = each.before[name] if each.before is not None else 0
+        before = each.before.get(name, 0) if each.before is not None else 0
         if before != after:
             yield each.account, name.replace("_", " "), format_amount(before), format_amount(after)
 

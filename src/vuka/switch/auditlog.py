@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Final, TypeAlias, cast
+from typing import Annotated, Final, TypeAlias, cast
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -77,7 +77,7 @@ class Genesis(msgspec.Struct, frozen=True):
 class End(msgspec.Struct, frozen=True, array_like=True):
     """How one transfer ended. The amount is in minor units at asset scale 4."""
 
-    transfer_id: bytes
+    transfer_id: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
     state: str
     completed_ms: int
     amount: int
@@ -130,7 +130,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     """Which log: the hash of its first entry."""
     seq: int
     hash: str
-    at_ms: int
+    at_ms: Annotated[int, msgspec.Meta(ge=0, le=AT_MS_MAX)]
     key: str
     """The public key, 32 bytes in hexadecimal: whoever checks compares it with the one that they were given."""
     signature: str
