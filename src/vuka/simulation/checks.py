@@ -29,7 +29,7 @@ from vuka.simulation.participants import Participant
 from vuka.simulation.world import World, short
 from vuka.store import Tx
 from vuka.store.sqlite import Database
-from vuka.switch import journal
+from vuka.switch import auditlog, journal
 from vuka.switch.audit import audit
 
 BALANCED: Final = "the books balance"
@@ -324,6 +324,11 @@ class Checker(Watcher):
             report = audit(tx, SqlLedger(tx, 0))
             for each in report.differences:
                 self._fail(BALANCED, f"{each.rule}: {each.subject}: expected {each.expected}, found {each.found}")
+            for other in auditlog.compare(tx):
+                self._fail(BALANCED, f"{other.rule}: {other.subject}: expected {other.expected}, found {other.found}")
+            fault = auditlog.verify(auditlog.entries(tx)).fault
+            if fault is not None:
+                self._fail(BALANCED, f"entry {fault.seq} of the audit log: {fault.reason}")
             self._check_sums(tx)
             self.transfers = Counter(
                 state for (state,) in tx.query("SELECT state FROM transfer WHERE kind = 'PAYMENT'")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, MutableMapping
 from contextvars import copy_context
+from functools import partial
 from random import Random
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from vuka.api.server import SHUTDOWN_SECONDS
 from vuka.config import Config
 from vuka.httpserver import Answer as HttpAnswer
 from vuka.httpserver import Head
-from vuka.simulation.disk import Disk, PowerCutError, SimulatedDatabase
+from vuka.simulation.disk import Disk, SimulatedDatabase
 from vuka.simulation.loop import Process, VirtualLoop, is_of_the_dead
 from vuka.simulation.network import Answer, Broken, Call, HubClient, Network
 
@@ -127,7 +128,7 @@ class Machine:
         self._hub = hub
         self._buried.append((process, hub))
         task = self._loop.start_in(process, self._serve(hub))
-        task.add_done_callback(self._started, context=self._outside)
+        task.add_done_callback(partial(self._started, process), context=self._outside)
 
     async def _serve(self, hub: Hub) -> None:
         await hub.start()
@@ -138,15 +139,15 @@ class Machine:
         self.is_listening = True
         self.since_s = self._loop.time()
 
-    def _started(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled():
+    def _started(self, process: Process, task: asyncio.Task[None]) -> None:
+        # One that died while it started says nothing more, whatever its code then meets.
+        if task.cancelled() or not process.is_alive:
             return
         error = task.exception()
-        if error is None:
-            if self.is_listening:
-                self._watcher.hub_started()
-        elif not isinstance(error, PowerCutError):
+        if error is not None:
             raise error
+        if self.is_listening:
+            self._watcher.hub_started()
 
     def die(self, how: str = "dies") -> None:
         """The process dies, in the middle of whatever it does."""
