@@ -18,6 +18,8 @@ FOUND_SOMETHING = (
     ("all", 11),
     # A process that died while it started was taken for one that failed to.
     ("all", 1055),
+    # What a callback did after its process had died in it was taken for a defect.
+    ("all", 1089),
 )
 FRESH_SEEDS = 2
 FRESH_SEED_MAX = 2**31

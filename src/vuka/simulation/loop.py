@@ -195,6 +195,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if "task" in context or "future" in context:
             # Told when its memory is given back, which is no moment of the simulation; whoever waits for it has heard.
             return
+        handle = context.get("handle")
+        process = None if handle is None else _of(handle._context)
+        if process is not None and not process.is_alive:
+            # It died within this very callback, whose rest a real process would not have run.
+            return
         error = context.get("exception")
         self.defects.append(f"{context.get('message')}: {type(error).__name__}: {error}")
 
