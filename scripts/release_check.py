@@ -3,7 +3,8 @@
 Builds the packages into ``dist/``, installs the wheel in a new environment with nothing but what it asks for, each by
 the version in ``constraints.txt`` and the hash that the index tells, runs it, and writes down what is in it: hashes,
 licences, and an inventory (SBOM, CycloneDX). What can't be checked, because a service is out of reach, is said to be
-not done and counts as a failure, unless it was asked for with ``--without-audit``.
+not done and counts as a failure, unless it was asked for with ``--without-audit``. Without a way out, known
+vulnerabilities are looked up in an archive that was brought: ``--advisories all.zip``, as OSV publishes it for PyPI.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ import sys
 import tempfile
 import tomllib
 import venv
-from collections.abc import Callable, Sequence
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any, Final
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 ROOT: Final = Path(__file__).parent.parent
 DIST: Final = ROOT / "dist"
@@ -102,10 +105,11 @@ def pins() -> dict[str, str]:
 class Check:
     """The checks, in their order: each needs what the ones before it have made."""
 
-    def __init__(self, *, audits: bool) -> None:
+    def __init__(self, *, audits: bool, advisories: Path | None = None) -> None:
         project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         self.version: str = project["version"]
         self.audits = audits
+        self.advisories = advisories
         self._scratch = tempfile.TemporaryDirectory(prefix="vuka-release-")
         self._environment = Path(self._scratch.name) / "venv"
         self._python = self._environment / "bin" / "python"
@@ -256,6 +260,8 @@ class Check:
         """Nothing that a hub comes with is known to be vulnerable, as of now."""
         if not self.audits:
             return "not looked for, as was asked"
+        if self.advisories is not None:
+            return self._look_up(self.advisories)
         report = DIST / f"vuka-{self.version}-audit.json"
         done = subprocess.run(
             [
@@ -270,6 +276,7 @@ class Check:
             why = done.stderr.strip().splitlines() or ["it says nothing"]
             raise NotDoneError(
                 f"the vulnerability service can't be asked ({why[-1][:160]}). Run this where there is a way to it; "
+                "ARGS='--advisories all.zip' looks them up in OSV's archive for PyPI, brought by hand; "
                 "ARGS=--without-audit leaves it out, and then nobody knows"
             )
         looked_at = json.loads(report.read_text(encoding="utf-8"))["dependencies"]
@@ -284,6 +291,67 @@ class Check:
         if found:
             raise FailedError("; ".join(found))
         return f"none of {len(looked_at)} packages, in {report.name}"
+
+    def _look_up(self, archive: Path) -> str:
+        """The same, from OSV's archive."""
+        installed = {canonicalize_name(each.name): each.version for each in self._installed()}
+        found: list[str] = []
+        count, newest = 0, ""
+        try:
+            with zipfile.ZipFile(archive) as advisories:
+                for name in advisories.namelist():
+                    advisory: dict[str, Any] = json.loads(advisories.read(name))
+                    count, newest = count + 1, max(newest, advisory["modified"])
+                    found += [f"{each} {installed[each]}: {advisory['id']}" for each in affected(advisory, installed)]
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise NotDoneError(f"{archive} is not OSV's archive for PyPI: {error!r}") from None
+        if not count:
+            raise NotDoneError(f"{archive} holds no advisory")
+        if found:
+            raise FailedError("; ".join(sorted(found)))
+        return f"none of {len(installed)} packages, by {count:,} advisories up to {newest}"
+
+
+def affected(advisory: Mapping[str, Any], installed: Mapping[str, str]) -> list[str]:
+    """Which installed packages, by normal name and version, an advisory in the form of OSV (its `affected`) is about.
+
+    A version that can't be ordered counts as affected where its package is named: somebody must look.
+    """
+    if advisory.get("withdrawn"):
+        return []
+    found: list[str] = []
+    for each in advisory.get("affected", ()):
+        package = each.get("package", {})
+        name = canonicalize_name(package.get("name", ""))
+        version = installed.get(name)
+        if package.get("ecosystem") != "PyPI" or version is None:
+            continue
+        ranges = [one["events"] for one in each.get("ranges", ()) if one.get("type") == "ECOSYSTEM"]
+        if version in each.get("versions", ()) or any(_is_within(version, events) for events in ranges):
+            found.append(name)
+    return list(dict.fromkeys(found))
+
+
+def _is_within(version: str, events: Sequence[Mapping[str, str]]) -> bool:
+    """Whether a version lies in a range: introduced at or before it, and neither fixed nor last affected before it."""
+    try:
+        mine, inside = Version(version), False
+        for event in sorted(events, key=_event_key):
+            ((kind, text),) = event.items()
+            at = Version(text)
+            if kind == "introduced" and at <= mine:
+                inside = True
+            elif (kind == "fixed" and at <= mine) or (kind == "last_affected" and at < mine):
+                inside = False
+    except InvalidVersion:
+        return True
+    return inside
+
+
+def _event_key(event: Mapping[str, str]) -> tuple[Version, bool]:
+    ((kind, text),) = event.items()
+    # Where one range ends and the next begins at the same version, that version is affected.
+    return Version(text), kind == "introduced"
 
 
 def _licence(package: Distribution) -> tuple[str, str, str]:
@@ -308,7 +376,9 @@ def main(arguments: Sequence[str]) -> int:
     """Makes every check that can be made, and tells what came of each; 1 where anything is wrong or not known."""
     parser = argparse.ArgumentParser(description="Check what would be released.")
     parser.add_argument("--without-audit", action="store_true", help="don't ask for known vulnerabilities")
-    check = Check(audits=not parser.parse_args(arguments).without_audit)
+    parser.add_argument("--advisories", type=Path, default=None, help="look them up in this archive of OSV's for PyPI")
+    options = parser.parse_args(arguments)
+    check = Check(audits=not options.without_audit, advisories=options.advisories)
     failed = False
     try:
         for name, work in check.all():
