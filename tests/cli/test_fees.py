@@ -268,4 +268,4 @@ def test_the_books_show_fees(running: str, data: Path) -> None:
 
 def test_the_books_with_fees_are_audited(running: str, data: Path) -> None:
     result = vuka("audit", "--data", str(data))
-    assert (result.exit_code, "The books balance." in result.output) == (0, True)
+    assert (result.exit_code, "The books balance." in result.output) == (0, True), result.output

@@ -429,6 +429,10 @@ async def test_whichever_worker_is_asked_shows_the_figures_of_all(tmp_path: Path
     await load.finish()
     await nothing_owed(config)
     await load.stop()
+    async with asyncio.timeout(30):
+        # One listens before the other has started.
+        while '"workers": 2' not in hub.log:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.05)
     committed = 0
     # Each is a new connection: the kernel has them meet both.
     for _ in range(8):
