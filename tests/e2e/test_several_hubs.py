@@ -227,17 +227,21 @@ async def one_is_killed(config: Config, hubs: list[HubProcess]) -> LoadOnAll:
     return load
 
 
-async def one_is_frozen(config: Config, hubs: list[HubProcess], *, seconds: float = 60) -> LoadOnAll:
+async def one_is_frozen(config: Config, hubs: list[HubProcess], *, seconds: float = 90) -> LoadOnAll:
     """Under load, until the other has taken over, within so many seconds; when it finds that out it ends."""
     load = LoadOnAll(hubs)
     await under_load(load)
     await ended_further(load)
     hubs[0].signal(signal.SIGSTOP)
     load.bases = [hubs[1].participants_url]
-    async with asyncio.timeout(seconds):
-        while '"took over from another hub process"' not in hubs[1].log:  # noqa: ASYNC110 - another process
-            await asyncio.sleep(0.05)
-    hubs[0].signal(signal.SIGCONT)
+    try:
+        async with asyncio.timeout(seconds):
+            while '"took over from another hub process"' not in hubs[1].log:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"nobody took over; the other hub says:\n{hubs[1].log[-4_000:]}") from None
+    finally:
+        hubs[0].signal(signal.SIGCONT)
     assert hubs[0].process is not None
     assert await asyncio.to_thread(hubs[0].process.wait, 60) == 1
     await _carried_on(config, hubs, load)
