@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+import sqlalchemy.exc
 from tests import journalled
 
 from vuka.engine import outbox
@@ -208,6 +209,25 @@ def test_the_audit_log_of_an_older_hub_begins_with_what_was_final_before(path: P
         with database.begin() as tx:
             tx.run(f"UPDATE transfer SET {undone} WHERE transfer_seq = 1")
     database.close()
+
+
+def test_a_migration_that_does_not_come_to_its_end_leaves_the_database_as_it_was(path: Path) -> None:
+    from alembic import command
+
+    from vuka.store.migrate import _alembic
+
+    command.upgrade(_alembic(path), "0010")
+    connection = sqlite3.connect(path)
+    # In the way of what comes after the table.
+    connection.execute("CREATE INDEX ix_audit_entry_at_ms ON scheme (name)")
+    before = set(connection.execute("SELECT name FROM sqlite_master"))
+    with pytest.raises(sqlalchemy.exc.OperationalError, match="already exists"):
+        migrate(path)
+    assert set(connection.execute("SELECT name FROM sqlite_master")) == before
+    connection.execute("DROP INDEX ix_audit_entry_at_ms")
+    connection.close()
+    assert migrate(path) == "0010"
+    assert migrate(path) == HEAD
 
 
 def test_a_database_without_a_hub_has_no_audit_log_yet(path: Path) -> None:

@@ -119,7 +119,7 @@ def migrate(place: Path | str) -> str | None:
 
 def _alembic(place: Path | str) -> AlembicConfig:
     from alembic.config import Config as AlembicConfig
-    from sqlalchemy import create_engine, pool
+    from sqlalchemy import create_engine, event, pool
     from sqlalchemy.engine import URL
 
     config = AlembicConfig()
@@ -127,6 +127,10 @@ def _alembic(place: Path | str) -> AlembicConfig:
     # Not as text: a path may hold what means something in a URL.
     if isinstance(place, Path):
         engine = create_engine(URL.create("sqlite", database=str(place)), poolclass=pool.NullPool)
+        # Python's driver would begin a transaction at the first row that is written, not at the first table: a
+        # migration that is killed would leave tables behind over which the next one stumbles.
+        event.listen(engine, "connect", lambda connection, _record: setattr(connection, "isolation_level", None))
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     else:
         import psycopg
 

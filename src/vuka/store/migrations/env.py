@@ -16,7 +16,8 @@ def run(engine: Engine) -> None:
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
-        context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
+        # Alembic holds that SQLite makes no tables in a transaction. It does, where the driver lets it.
+        context.configure(connection=connection, target_metadata=metadata, render_as_batch=True, transactional_ddl=True)
         with context.begin_transaction():
             context.run_migrations()
         connection.commit()
