@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -41,6 +41,18 @@ pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("several-hubs")]
 CONCURRENCY = 48
 ENDED_BETWEEN = 150
 START_SECONDS_MAX = 30
+
+STARTED: list[subprocess.Popen[bytes]] = []
+
+
+@pytest.fixture(autouse=True)
+def _ended() -> Iterator[None]:
+    """However a test ends, its hubs do; a worker ends with its parent."""
+    yield
+    for process in STARTED:
+        process.kill()
+        process.wait()
+    STARTED.clear()
 
 
 class HubProcess:
@@ -82,6 +94,7 @@ class HubProcess:
                     "VUKA_LOG_JSON": "true",
                 },
             )
+        STARTED.append(self.process)
         async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(START_SECONDS_MAX):
             while True:
                 assert self.process.poll() is None, self.log
