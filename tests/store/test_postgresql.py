@@ -199,6 +199,32 @@ def test_what_a_silent_process_was_writing_is_undone_so_that_others_can_write(da
     silent.close()
 
 
+def test_a_process_that_stands_still_among_the_rows_of_a_statement_is_silent_too(database: Database) -> None:
+    silent = Database.open(database.url)
+    silent.start()
+    assert silent._writer is not None
+    wire = silent._writer.pgconn
+    # As psycopg sends many rows: what has been answered of them leaves the server active, and waiting for the rest.
+    wire.enter_pipeline_mode()
+    wire.send_query_params(b"SELECT 1", None)
+    wire.send_flush_request()
+    wire.flush()
+    with psycopg.connect(database.url, autocommit=True) as looking:
+        deadline = time.monotonic() + 10
+        while True:
+            state = looking.execute(
+                "SELECT state, wait_event FROM pg_stat_activity WHERE pid = %b", (wire.backend_pid,)
+            ).fetchone()
+            if state == ("active", "ClientRead"):
+                break
+            assert time.monotonic() < deadline, state
+    assert database.end_silent_writers() == 0, "it has said something a moment ago"
+    assert database.end_silent_writers(0) == 1
+    with database.begin() as tx:
+        tx.run("INSERT INTO transfer_state_change (transfer_seq, step, state, created_ms) VALUES (1, 1, 'A', 0)")
+    silent.close()
+
+
 def test_whoever_writes_and_says_so_is_left_alone(database: Database) -> None:
     with database.begin():
         pass

@@ -59,8 +59,10 @@ _LOCK_HOLDERS: Final = f"""pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
     WHERE l.locktype = 'advisory' AND l.granted AND l.classid = {LOCK_CLASS} AND l.objsubid = 2
       AND l.objid::bigint = hashtext(current_schema())::bigint & 4294967295
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+# Among the rows of one statement (psycopg sends them in a pipeline) a transaction is not idle but waits for its client.
 _END_SILENT: Final = f"""SELECT COUNT(pg_terminate_backend(a.pid)) FROM {_LOCK_HOLDERS}
-      AND a.state LIKE 'idle%' AND a.state_change < clock_timestamp() - ? * interval '1 ms'"""
+      AND (a.state LIKE 'idle%' OR a.wait_event_type = 'Client')
+      AND a.state_change < clock_timestamp() - ? * interval '1 ms'"""
 _PREPARE_WRITER: Final = f"SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS_MAX}"
 _BEGIN_WRITE: Final = f"BEGIN; SELECT pg_advisory_xact_lock({LOCK_CLASS}, hashtext(current_schema()))"
 _HOLD: Final = (
