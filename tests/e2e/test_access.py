@@ -60,11 +60,16 @@ class Guarded:
 
     async def ask(self, source: str, *shown: tuple[str, str]) -> Response:
         """A lookup that says to be from ``source``."""
-        path = "/parties/MSISDN/254711000001"
-        headers = hub_headers(
-            "parties", Version.V1_1, method="GET", source=source, destination=None, uri=path, now_ms=now_ms()
-        )
-        return await self.client.send(Request("GET", self.hub.participants_url + path, [*headers, *shown]))
+        return await look_up(self.client, self.hub, source, *shown)
+
+
+async def look_up(client: HttpClient, hub: RunningHub, source: str, *shown: tuple[str, str]) -> Response:
+    """A lookup that says to be from ``source``, and shows what else it is given."""
+    path = "/parties/MSISDN/254711000001"
+    headers = hub_headers(
+        "parties", Version.V1_1, method="GET", source=source, destination=None, uri=path, now_ms=now_ms()
+    )
+    return await client.send(Request("GET", hub.participants_url + path, [*headers, *shown]))
 
 
 def refusal(answer: Response) -> tuple[int, str, str]:

@@ -13,10 +13,9 @@ import pytest_asyncio
 from structlog.testing import capture_logs
 from tests.authorization_server import ISSUER, OPERATORS, PARTICIPANTS, AuthorizationServer, new_key
 from tests.e2e.running import RunningHub, running
+from tests.e2e.test_access import bearer, look_up, refusal
 
 from vuka.cli.hub import make_admin_token
-from vuka.fspiop.headers import hub_headers
-from vuka.fspiop.versions import Version
 from vuka.httpclient import HttpClient, Request, Response
 from vuka.sim.onboard import Operator
 from vuka.sim.participant import now_ms
@@ -47,20 +46,7 @@ class Scheme:
 
     async def ask(self, source: str, *shown: tuple[str, str]) -> Response:
         """A lookup that says to be from ``source``."""
-        path = "/parties/MSISDN/254711000001"
-        headers = hub_headers(
-            "parties", Version.V1_1, method="GET", source=source, destination=None, uri=path, now_ms=now_ms()
-        )
-        return await self.client.send(Request("GET", self.hub.participants_url + path, [*headers, *shown]))
-
-
-def refusal(answer: Response) -> tuple[int, str, str]:
-    information = json.loads(answer.body)["errorInformation"]
-    return answer.status, information["errorCode"], information["errorDescription"]
-
-
-def bearer(token: str) -> tuple[str, str]:
-    return "Authorization", f"Bearer {token}"
+        return await look_up(self.client, self.hub, source, *shown)
 
 
 NOT_VALID = (401, "3000", "Generic client error - the credential is not valid, or no longer")

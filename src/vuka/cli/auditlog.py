@@ -7,7 +7,6 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -18,7 +17,7 @@ import typer
 from vuka.api.audit_key import AuditKey, has_key, key_path, read_public_keys, trusted_keys
 from vuka.cli.client import DEFAULT_URL, HubUrl, call
 from vuka.cli.hub import locked, recording, whoever_is_here
-from vuka.cli.options import DataDir, read_config
+from vuka.cli.options import DataDir, moment, read_config
 from vuka.cli.output import AsJson, console, fail, print_json, print_table
 from vuka.cli.reading import records
 from vuka.engine.auditlog import LAST_FILE
@@ -58,8 +57,8 @@ def list_entries(
     search = Search(
         who=who,
         what=what,
-        since_ms=_instant(since, "--since") or 0,
-        until_ms=(1 << 63) - 1 if (end := _instant(until, "--until")) is None else end,
+        since_ms=moment(since, "--since") or 0,
+        until_ms=(1 << 63) - 1 if (end := moment(until, "--until")) is None else end,
         transfer=transfer,
     )
     with records(read_config(data)) as tx:
@@ -326,17 +325,6 @@ def _read_checkpoints(path: Path) -> list[Checkpoint]:
 def _within(number: int) -> int:
     """The number, or the highest that an entry may have: above it there is none."""
     return max(-1, min(number, auditlog.LATEST - 1))
-
-
-def _instant(text: str | None, option: str) -> int | None:
-    """A time as UTC milliseconds; a date is its first instant."""
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        return fail(f"{option} {text} is not a time. Write it as 2026-11-24 or 2026-11-24T08:00 (UTC).")
 
 
 # --- words ------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from vuka.cli.options import DataDir, read_config
+from vuka.cli.options import DataDir, moment, read_config
 from vuka.cli.output import errors, fail, print_table
 from vuka.cli.reading import reading
 from vuka.money import CURRENCIES, format_amount
@@ -98,7 +98,7 @@ def ledger_(
 
     Example: [bold]vuka books ledger --participant greenbank --from 2026-11-24[/bold]
     """
-    wanted, from_ms, until_ms = _currency(currency), _moment(from_, "--from"), _until(to, "--to")
+    wanted, from_ms, until_ms = _currency(currency), moment(from_, "--from"), _until(to, "--to")
     _check_order(from_ms, until_ms)
     with reading(read_config(data)) as (tx, ledger):
         directory = read_directory(tx)
@@ -144,7 +144,7 @@ def statement(
 
     Example: [bold]vuka books statement --participant greenbank --account-type POSITION[/bold]
     """
-    wanted, from_ms, until_ms = _currency(currency), _moment(from_, "--from"), _until(to, "--to")
+    wanted, from_ms, until_ms = _currency(currency), moment(from_, "--from"), _until(to, "--to")
     _check_order(from_ms, until_ms)
     rows: list[Sequence[str]] = []
     with reading(read_config(data)) as (tx, ledger):
@@ -216,19 +216,9 @@ def _currency(text: str | None) -> str | None:
     return text.upper()
 
 
-def _moment(text: str | None, option: str) -> int | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        return fail(f"{option} {text} is not a time. Write it as 2026-11-24 or 2026-11-24T08:00 (UTC).")
-
-
 def _until(text: str | None, option: str = "--at") -> int | None:
     """A moment; a date means the end of that day."""
-    start = _moment(text, option)
+    start = moment(text, option)
     if start is None or text is None or len(text) > len("2026-11-24"):
         return start
     return start + timedelta(days=1) // timedelta(milliseconds=1) - 1

@@ -1,8 +1,9 @@
-"""Options that several commands share: the data directory, and the configuration read from it."""
+"""What several commands are given: the data directory, the configuration read from it, and moments."""
 
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -31,3 +32,17 @@ def read_config(data_dir: Path | None, file: Path | None = None) -> Config:
         return load(file, os.environ, data_dir=str(directory))
     except OperatorError as error:
         fail(str(error))
+
+
+def moment(text: str | None, option: str) -> int | None:
+    """A time as UTC milliseconds, a date being its first instant; None where none is given.
+
+    Ends the command where it is none, naming the option.
+    """
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return fail(f"{option} {text} is not a time. Write it as 2026-11-24 or 2026-11-24T08:00 (UTC).")
