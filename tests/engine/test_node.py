@@ -15,8 +15,10 @@ from urllib.parse import quote
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests import journalled, stores
 
+from vuka.api.audit_key import AuditKey
 from vuka.api.hub import USE_CASES, Hub, clock_ms, open_database
 from vuka.api.wire import FspiopWire
 from vuka.config import Config, Courier, Engine, Journal, load
@@ -35,7 +37,7 @@ from vuka.sim.onboard import ENDPOINTS
 from vuka.sim.server import Answer, Inquiry, Server
 from vuka.sim.unquoted import CONDITION, ILP_PACKET
 from vuka.store import Database, Tx, WriteTx
-from vuka.switch import journal
+from vuka.switch import auditlog, journal
 from vuka.switch.audit import audit
 from vuka.switch.funds import RecordFundsIn
 from vuka.switch.participants import AdjustLimit, CreateParticipant, Endpoint, SetEndpoints, SetInitialPositionAndLimits
@@ -844,6 +846,31 @@ async def test_a_clock_set_back_over_a_restart_moves_headroom_all_the_same(tmp_p
             value = Amount.from_string(cap).minor
             await node.engine.submit(AdjustLimit(name=PAYER, currency="USD", value=value))
             assert node.differences() == []
+
+
+async def test_a_clock_that_was_ahead_and_is_put_right_keeps_no_checkpoint_waiting(tmp_path: Path) -> None:
+    async with _started(_config(tmp_path, engine=Engine(timer_ms=20, drain_seconds=1))) as node:
+        day_ms, key = 86_400_000, AuditKey(Ed25519PrivateKey.generate())
+
+        def signed() -> int:
+            with node.database.read() as tx:
+                found = auditlog.last_checkpoint(tx)
+            return 0 if found is None else found[0]
+
+        async def until_signed_behind(seq: int) -> int:
+            async with asyncio.timeout(5):
+                while signed() <= seq:  # noqa: ASYNC110 - the timer does not announce it
+                    await asyncio.sleep(0.01)
+            return signed()
+
+        node.ahead_ms = 2 * day_ms
+        node.engine._auditlog.sign = key.sign
+        first = await until_signed_behind(0)
+        node.ahead_ms = 0
+        transfer = node.prepare()
+        await node.engine.submit(transfer)
+        await node.engine.submit(node.decline(transfer))
+        await until_signed_behind(first)
 
 
 async def test_a_question_reaches_whoever_has_room_and_is_refused_only_where_nobody_has(tmp_path: Path) -> None:

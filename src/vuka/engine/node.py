@@ -1088,10 +1088,10 @@ class Engine:
         """At the start, and then as often as configured: of several processes whichever comes first."""
         now_ms = self._clock_ms()
         every_ms = self.config.auditlog.checkpoint_minutes * MINUTE_MS
-        if self._auditlog.sign is None or now_ms - self._looked_for_checkpoint_ms < every_ms:
+        if self._auditlog.sign is None or 0 <= now_ms - self._looked_for_checkpoint_ms < every_ms:
             return
         is_first, self._looked_for_checkpoint_ms = not self._looked_for_checkpoint_ms, now_ms
-        if self.read(_anything_unsigned(now_ms if is_first else now_ms - every_ms // 2)):
+        if self.read(_anything_unsigned(now_ms if is_first else now_ms - every_ms // 2, after_ms=now_ms + every_ms)):
             await self._enqueue(SignAuditLog(), internal=True)
 
     async def _sign_at_the_end(self) -> None:
@@ -1099,7 +1099,7 @@ class Engine:
         if self._auditlog.sign is None or not self.writes or not self._tasks or self._tasks[0].done():
             return
         with contextlib.suppress(Exception):
-            if self.read(_anything_unsigned(self._clock_ms())):
+            if self.read(_anything_unsigned(now_ms := self._clock_ms(), after_ms=now_ms)):
                 await self._enqueue(SignAuditLog(), internal=True)
 
 
@@ -1130,15 +1130,18 @@ def _anything_scheduled(now_ms: int, *, replans_all: bool) -> Callable[[Tx, Ledg
     return query
 
 
-def _anything_unsigned(before_ms: int) -> Callable[[Tx, Ledger, Directory], bool]:
-    """Whether the audit log has entries behind its last checkpoint, and that one is older than that."""
+def _anything_unsigned(before_ms: int, *, after_ms: int) -> Callable[[Tx, Ledger, Directory], bool]:
+    """Whether the audit log has entries behind its last checkpoint, and that one is older than ``before_ms``.
+
+    Or was made by a clock that was ahead and has been put right: then it is younger than ``after_ms``.
+    """
 
     def query(tx: Tx, _ledger: Ledger, _directory: Directory) -> bool:
         signed = auditlog.last_checkpoint(tx)
         if signed is None:
             return auditlog.head(tx).seq > 0
         seq, checkpoint = signed
-        return auditlog.head(tx).seq > seq and checkpoint.at_ms <= before_ms
+        return auditlog.head(tx).seq > seq and not before_ms < checkpoint.at_ms <= after_ms
 
     return query
 
