@@ -196,7 +196,7 @@ def _arguments(given: Sequence[str]) -> argparse.Namespace:
     costs.add_argument("--tls-cpu-us", type=float, default=9.0, help="for each exchange")
     costs.add_argument("--decide-us", type=float, default=104.0, help="for each command")
     costs.add_argument("--commit-us", type=float, default=4_620.0, help="for each batch")
-    costs.add_argument("--batch-max", type=int, default=500, help="engine.batch_max")
+    costs.add_argument("--batch-max", type=int, default=200, help="engine.batch_max")
     costs.add_argument("--disk-bytes", type=int)
     costs.add_argument("--records-bytes", type=int, help="of these, what stays; a tenth unless said")
     costs.add_argument("--tigerbeetle-bytes", type=int, default=400)

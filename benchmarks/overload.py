@@ -5,7 +5,8 @@
 
 Each run makes a new hub and measures, one after another: its peak (closed loop), the overload (open loop at a multiple
 of that peak: payments begin by the clock, whatever becomes of the others), and the peak again. A payer that is refused
-does not come again: the next payment does. Participants keep so many connections to the hub that its queue can fill.
+does not come again: the next payment does. Payers keep so many connections to the hub that its queue can
+fill, payees half as many of their own.
 
 Afterwards payer, payee and hub must agree on every payment, refused ones included. Printed are medians of the runs.
 """
@@ -133,7 +134,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--concurrency", type=int, default=256, help="payments under way at the peak")
     parser.add_argument("--warmup", type=float, default=10.0, help="seconds before each measurement: the queue fills")
     parser.add_argument("--seconds", type=float, default=15.0, help="seconds of each measurement")
-    parser.add_argument("--connections", type=int, default=8_000, help="from the participants to the hub, at most")
+    parser.add_argument("--connections", type=int, default=3_000, help="of payers to the hub; payees have half")
     parser.add_argument("--queue", type=int, default=None, help="engine.queue_max; the default where it is left out")
     parser.add_argument("--json", type=Path, default=None)
     return parser.parse_args(arguments)
@@ -144,8 +145,9 @@ def main(arguments: Sequence[str]) -> None:
     chosen = parsed(arguments)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard != resource.RLIM_INFINITY and hard < chosen.connections + FILES_SPARE:
-        sys.exit(f"A process may open {hard} files here: choose --connections {max(hard - FILES_SPARE, 1)} or fewer.")
+    possible = max((hard - FILES_SPARE) // 2, 1)
+    if hard != resource.RLIM_INFINITY and possible < chosen.connections:
+        sys.exit(f"A process may open {hard} files here: choose --connections {possible} or fewer.")
     with tempfile.TemporaryDirectory(prefix="vuka-overload-") as folder, with_queue(chosen.queue):
         terms = Terms(
             folder=Path(folder),

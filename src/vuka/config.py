@@ -364,11 +364,11 @@ class Ledger(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Batching and overload."""
 
-    batch_max: Annotated[int, Meta(ge=1, le=4_000, description="Most commands in one commit.")] = 500
+    batch_max: Annotated[int, Meta(ge=1, le=4_000, description="Most commands in one commit.")] = 200
     queue_max: Annotated[
         int,
-        Meta(ge=1, description="Commands that may wait, and a quarter more of answers; one more is refused with 503."),
-    ] = 5_000
+        Meta(ge=1, description="Questions that may wait, and as many answers; one more is refused with 503."),
+    ] = 2_000
     timer_ms: Annotated[int, Meta(ge=10, le=10_000, description="How often expiry is looked for, in milliseconds.")] = (
         500
     )

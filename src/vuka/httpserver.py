@@ -97,6 +97,15 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    error_code: str | None = None
+    """For whoever counts and logs: what the body says is wrong."""
+    written: bytes = b""
+    """All of it as it goes out, where it is known beforehand: see `prepared`."""
+
+
+def prepared(answer: Answer) -> Answer:
+    """An answer that is given often, and always the same."""
+    return msgspec.structs.replace(answer, written=_written(answer, is_head=False, is_last=False))
 
 
 class Fault(StrEnum):
@@ -395,6 +404,8 @@ class _Connection(asyncio.Protocol):
         is_last = (self._is_last or self._server.is_stopping) and not self._waiting
         if not answer.headers and not answer.body and not is_last:
             self._write(_EMPTY[answer.status])
+        elif answer.written and not is_head and not is_last:
+            self._write(answer.written)
         else:
             self._write(_written(answer, is_head=is_head, is_last=is_last))
         if not self._is_coming_in:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -20,6 +19,7 @@ from tests.e2e.conftest import Wire, fulfilled, in_seconds
 from tests.e2e.recorder import Recorder, json_of
 
 from vuka.api.fspiop import FspiopApi
+from vuka.engine.waiting import Waiting
 from vuka.errors import DESCRIPTION_MAX, ErrorCode, FspiopError
 from vuka.fspiop.render import error_body
 from vuka.httpclient import Response
@@ -342,7 +342,7 @@ async def test_a_question_is_refused_by_a_busy_hub_before_anything_of_it_is_read
 ) -> None:
     async with serving(tmp_path / "hub", ENGINE_QUEUE_MAX="4") as api:
         app, body = FspiopApi(api.hub), Head("POST", b"/transfers", b"", [])
-        monkeypatch.setattr(api.hub.engine, "_queue", deque([None] * 4))
+        monkeypatch.setattr(Waiting, "count", lambda _waiting, *, is_question: 4 if is_question else 0)
         refused = app.accept(body)
         assert isinstance(refused, HttpAnswer)
         assert (refused.status, json.loads(refused.body)["errorInformation"]["errorCode"]) == (503, "2005")

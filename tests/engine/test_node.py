@@ -328,18 +328,35 @@ async def test_a_hub_with_too_much_waiting_refuses_before_it_accepts(tmp_path: P
         assert len(node.states()) == len(results) - len(refused) == 3
 
 
-async def test_a_hub_with_too_much_waiting_takes_answers_before_questions(tmp_path: Path) -> None:
-    async with _started(_config(tmp_path, engine=Engine(queue_max=8))) as node:
+async def test_a_hub_with_too_much_waiting_has_room_of_its_own_for_answers(tmp_path: Path) -> None:
+    async with _started(_config(tmp_path, engine=Engine(queue_max=2))) as node:
         prepared = [node.prepare("1 USD") for _ in range(3)]
-        await asyncio.gather(*(node.engine.submit(each) for each in prepared))
-        questions = [node.prepare("1 USD") for _ in range(8)]
+        for each in prepared:
+            await node.engine.submit(each)
+        questions = [node.prepare("1 USD") for _ in range(3)]
         answers = [node.decline(each) for each in prepared]
-        more = [node.prepare("1 USD")]
         results = await asyncio.gather(
-            *(node.engine.submit(each) for each in (*questions, *more, *answers)), return_exceptions=True
+            *(node.engine.submit(each) for each in (*questions, *answers)), return_exceptions=True
         )
-        assert [getattr(each, "code", None) for each in results] == [None] * 8 + ["2005"] + [None, None, "2005"]
-        assert sorted(node.states().values()) == ["ABORTED_ERROR"] * 2 + ["RESERVED"] * 9
+        assert [getattr(each, "code", None) for each in results] == [None, None, "2005"] * 2
+        assert sorted(node.states().values()) == ["ABORTED_ERROR"] * 2 + ["RESERVED"] * 3
+        assert node.differences() == []
+
+
+async def test_an_answer_does_not_wait_behind_questions(tmp_path: Path) -> None:
+    async with _started(_config(tmp_path, engine=Engine(batch_max=4))) as node:
+        asked = node.prepare("1 USD")
+        await node.engine.submit(asked)
+        ended: list[str] = []
+
+        async def submit(command: Command, name: str) -> None:
+            await node.engine.submit(command)
+            ended.append(name)
+
+        questions = [submit(node.prepare("1 USD"), "question") for _ in range(8)]
+        await asyncio.gather(*questions, submit(node.decline(asked), "answer"))
+        # One batch takes the answer and three questions, those that follow the rest.
+        assert ended.index("answer") < 4
         assert node.differences() == []
 
 

@@ -20,10 +20,11 @@ from vuka.api.hub import Hub
 from vuka.api.identity import identifier, without
 from vuka.api.request import Request, make_inbound
 from vuka.api.signatures import check_signature
+from vuka.engine.node import busy
 from vuka.errors import ErrorCode, FspiopError
 from vuka.fspiop.headers import HEADERS_TOO_LARGE, TOO_LARGE, Headers, RequestHeaders, check_request
 from vuka.fspiop.render import error_body
-from vuka.httpserver import Answer, Fault, Head
+from vuka.httpserver import Answer, Fault, Head, prepared
 from vuka.switch.directory import Participant
 
 log: Final = structlog.get_logger("vuka.api")
@@ -206,9 +207,9 @@ class FspiopApi:
             raise FspiopError(ErrorCode.CLIENT_ERROR, "Method Not Allowed", status=405, headers=(("Allow", allowed),))
         if not hub.engine.running:
             raise FspiopError(ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub is shutting down")
-        if resource in _DECIDED and method in _QUESTIONS:
+        if resource in _DECIDED and method in _QUESTIONS and not hub.engine.has_room(is_question=True):
             # Before anything of it is looked at: a hub that is asked too much must not work for those it refuses.
-            hub.engine.check_room(is_answer=False)
+            return _BUSY
         headers = Headers.from_raw(head.headers)
         caller = self._identify(headers, head.peer)
         if self._certificate_header:
@@ -264,7 +265,10 @@ def error_answer(error: FspiopError) -> Answer:
     headers = [_JSON, *((name.lower(), value) for name, value in error.headers)]
     if error.status == 503 and not any(name.lower() == "retry-after" for name, _ in error.headers):
         headers.append(_RETRY_AFTER)
-    return Answer(error.status, tuple(headers), error_body(error))
+    return Answer(error.status, tuple(headers), error_body(error), error.code)
+
+
+_BUSY: Final = prepared(error_answer(busy()))
 
 
 def _failed(method: str, resource: str) -> Answer:

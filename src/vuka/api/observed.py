@@ -151,8 +151,7 @@ class ObservedFspiopApi:
     def note(self, head: Head, request: Request | None, answer: Answer, seconds: float) -> None:
         """A request was answered."""
         resource = head.path[1:].partition(b"/")[0].decode("ascii", "replace")
-        code = _code_of(answer.body) if answer.status >= 400 else None
-        self._notes.note(head.method, resource, head.headers, request, answer.status, code, seconds)
+        self._notes.note(head.method, resource, head.headers, request, answer.status, answer.error_code, seconds)
 
 
 class _Observed:

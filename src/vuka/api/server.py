@@ -45,7 +45,8 @@ OPERATORS_CONNECTIONS_MAX: Final = 1_000
 """Connections of operators at once; one more is closed."""
 SHUTDOWN_SECONDS: Final = 10
 """How long a stop waits for answers under way."""
-BACKLOG: Final = 2_048
+BACKLOG: Final = 4_096
+"""Connections that wait to be accepted: one more is dropped, and its client tries again after a second, then later."""
 SWITCH_INTERVAL_SECONDS: Final = 0.0005
 """How soon the thread that waits for the disk gets the interpreter back when its commit is done."""
 

@@ -12,7 +12,6 @@ import contextlib
 import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -38,6 +37,7 @@ from vuka.engine.nodes import USE_CASES as NODE_USE_CASES
 from vuka.engine.notifier import Notifier
 from vuka.engine.observed import Committed, EngineLog, Observer, Observers
 from vuka.engine.outbox import DeliveryState, Mark, Outbox, Wire, make_outgoing, traces_of
+from vuka.engine.waiting import Submission, Waiting, is_question
 from vuka.errors import ErrorCode, FspiopError, OperatorError
 from vuka.httpclient import Client, HttpClient
 from vuka.ids import HUB, FspId, TransferId, parse_id
@@ -46,7 +46,7 @@ from vuka.ledger.terms import TERM_MAX, TermEndedError
 from vuka.ledger.tigerbeetle import Cluster
 from vuka.plugins import Channel
 from vuka.store import CommitUnknownError, Database, Tx, UnavailableError, WriteTx
-from vuka.switch import auditlog, fx_quotes, gross_settlement, journal, quotes, schedules, transfers, undelivered
+from vuka.switch import auditlog, gross_settlement, journal, schedules, transfers, undelivered
 from vuka.switch.alarms import AlarmRules
 from vuka.switch.directory import Directory, DirectoryCache
 from vuka.switch.journal import Sent
@@ -95,21 +95,13 @@ IN_DOUBT_SECONDS_MAX: Final = 20.0
 
 IN_DOUBT_PAUSE_SECONDS: Final = 0.1
 
-ANSWERS_EXTRA: Final = 4
-"""For answers the queue is longer by its ``engine.queue_max`` divided by this."""
-
-_ANSWERS: Final = (
-    transfers.FulfilTransfer,
-    transfers.AbortTransfer,
-    quotes.AnswerQuote,
-    quotes.DeclineQuote,
-    fx_quotes.AnswerFxQuote,
-    fx_quotes.DeclineFxQuote,
-)
-"""What participants send about what the hub has accepted already."""
-
 _OWN_REPORTS: Final = (undelivered.ReportUndelivered, transfers.TellResult)
 """What the engine has to tell by itself: nobody asks for it again."""
+
+
+def busy() -> FspiopError:
+    """The answer to what finds no room: the hub has more waiting than it can clear."""
+    return FspiopError(ErrorCode.SERVER_BUSY, "the hub is busy", status=503, headers=(("Retry-After", "1"),))
 
 
 class Statistics(msgspec.Struct):
@@ -135,11 +127,6 @@ class Statistics(msgspec.Struct):
 
 class NotCommittedError(Exception):
     """A batch whose commit was not answered, and was not made."""
-
-
-class _Submission(msgspec.Struct):
-    command: Command
-    done: asyncio.Future[Outcome]
 
 
 class Engine:
@@ -188,7 +175,7 @@ class Engine:
             auditlog=self._auditlog,
         )
         self._looked_for_checkpoint_ms = 0
-        self._queue: deque[_Submission] = deque()
+        self._queue = Waiting()
         self._routed: list[Routed] = []
         self._marks: list[Mark] = []
         self._outbox = Outbox(keeps_journal=config.journal.enabled)
@@ -330,7 +317,7 @@ class Engine:
         self._has_failed = True
         if isinstance(error, FencedError):
             self.fenced.set()
-        waiting, self._queue = list(self._queue), deque()
+        waiting = self._queue.take(len(self._queue))
         self._fail(waiting, error)
 
     async def stop(self) -> None:
@@ -382,17 +369,16 @@ class Engine:
             raise outcome.error
         return outcome.value
 
-    def check_room(self, *, is_answer: bool) -> None:
-        """Raises `FspiopError` 2005 (HTTP 503) where the hub has more waiting than it can clear.
+    def has_room(self, *, is_question: bool) -> bool:
+        """Whether one more command may wait. What is refused for want of it is counted, and told `busy`.
 
-        An answer to what was accepted may wait where nothing new may (`ANSWERS_EXTRA`): it ends what is open, and frees
-        what that holds. Were both refused alike, a hub asked too much would begin payments and not end them.
+        What is no question has room of its own: an answer to what was accepted ends what is open, and frees what that
+        holds, and an operator must be able to act on a hub that is asked too much.
         """
-        queue_max = self.config.engine.queue_max
-        if len(self._queue) < queue_max + (queue_max // ANSWERS_EXTRA if is_answer else 0):
-            return
+        if self._queue.count(is_question=is_question) < self.config.engine.queue_max:
+            return True
         self.statistics.refused_busy += 1
-        raise FspiopError(ErrorCode.SERVER_BUSY, "the hub is busy", status=503, headers=(("Retry-After", "1"),))
+        return False
 
     async def run_own(self, command: Command) -> Outcome:
         """Runs a command of the engine's own timers; its outcome once it is durable, or with why it could not be."""
@@ -413,10 +399,10 @@ class Engine:
             )
         if not self.reaches_ledger and not internal:
             raise LedgerUnavailableError
-        if not internal:
-            self.check_room(is_answer=isinstance(command, _ANSWERS))
+        if not internal and not self.has_room(is_question=is_question(command)):
+            raise busy()
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Submission(command, done))
+        self._queue.add(Submission(command, done))
         self._wake.set()
         return done
 
@@ -535,8 +521,7 @@ class Engine:
         return not self._closing and self._outbox.has_late(self._clock_ms())
 
     async def _write_batch(self) -> None:
-        queue = self._queue
-        taken = [queue.popleft() for _ in range(min(len(queue), self.config.engine.batch_max))]
+        taken = self._queue.take(self.config.engine.batch_max)
         if self._behind_ledger:
             taken = await self._without_ledger(taken)
             if not (taken or self._routed or self._marks):
@@ -560,7 +545,7 @@ class Engine:
         except intents.UnfinishedError:
             # Another process has left something: it comes first, and then this batch, of which nothing has begun.
             self._behind_ledger = True
-            self._queue.extendleft(reversed(taken))
+            self._queue.put_back(taken)
             self._routed, self._marks = [*routed, *self._routed], [*marks, *self._marks]
             return
         except Exception as error:
@@ -584,7 +569,7 @@ class Engine:
                     self._membership.forget_reloads()
             # What nobody else asks again for: whose request did not arrive is told when the disk works again.
             kept = [each for each in taken if isinstance(each.command, _OWN_REPORTS)]
-            self._queue.extendleft(reversed(kept))
+            self._queue.put_back(kept)
             self._fail([each for each in taken if each not in kept], error)
             await asyncio.sleep(0.05)
             return
@@ -719,7 +704,7 @@ class Engine:
             tx, commands, term=self._rules.term, now_ms=now_ms, next_id=partial(self._keys.next, now_ms)
         )
 
-    async def _without_ledger(self, taken: list[_Submission]) -> list[_Submission]:
+    async def _without_ledger(self, taken: list[Submission]) -> list[Submission]:
         """Catches up with the ledger; where it can't, whoever needs the ledger is refused, and the others are left.
 
         Raises `FencedError`.
@@ -792,14 +777,14 @@ class Engine:
             return
         await asyncio.get_running_loop().run_in_executor(self._commit_thread, tx.commit)
 
-    def _committed(self, taken: Sequence[_Submission], batch: Batch) -> None:
+    def _committed(self, taken: Sequence[Submission], batch: Batch) -> None:
         self._took_effect(batch.directory)
         for submission, outcome in zip(taken, batch.outcomes, strict=True):
             if not submission.done.done():
                 submission.done.set_result(outcome)
         self._hand_over([each.delivery for each in batch.outgoing])
 
-    def _fail(self, taken: Sequence[_Submission], error: BaseException) -> None:
+    def _fail(self, taken: Sequence[Submission], error: BaseException) -> None:
         for submission in taken:
             if not submission.done.done():
                 failure = FspiopError(ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub cannot write its records")

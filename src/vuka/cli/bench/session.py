@@ -52,7 +52,7 @@ class Terms(msgspec.Struct, frozen=True):
     reserves: bool = True
     journal: bool = True
     connections_max: int = CONNECTIONS_MAX
-    """Connections that the participants keep to the hub."""
+    """Connections that payers keep to the hub; payees have half as many, or the usual number where that is more."""
     warmup_seconds: float = 1.0
     seconds: float = 3.0
 

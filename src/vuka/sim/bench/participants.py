@@ -47,7 +47,7 @@ from vuka.sim.bench.plan import BEGAN, ENDED, Ends, Phase, PhaseReport, Setting,
 from vuka.sim.bench.scenarios import AGREEMENT, LOOKUP, SCENARIOS
 from vuka.sim.bench.shapes import Schedule
 from vuka.sim.bench.signing import Pool, Signed, read_pool
-from vuka.sim.bench.wire import Connections, Listener
+from vuka.sim.bench.wire import CONNECTIONS_MAX, Connections, Listener
 from vuka.sim.onboard import Operator, Terms
 
 NAMES: Final = [f"benchfsp{number:02d}" for number in range(100)]
@@ -63,6 +63,9 @@ QUIET_SECONDS_MAX: Final = 90.0
 
 ASK_SECONDS: Final = 10.0
 """How long a payer waits for the end of a transfer, when nothing more begins, before it asks, and asks again."""
+
+PACE_SECONDS: Final = 0.001
+"""How often payments of an open loop begin that are due; their latency counts from when they were."""
 
 LATENESS_EVERY_SECONDS: Final = 0.01
 PARTIES_AT_ONCE: Final = 1_000
@@ -82,6 +85,9 @@ _PARTY: Final = 12
 _CODE: Final = b'"errorCode":"'
 _QUESTIONS: Final = frozenset((Kind.LOOKUP, Kind.ASK, Kind.PREPARE))
 """What a payer begins a leg with: where the hub is busy, the payment ends there, and nothing has come of it."""
+
+_ANSWERS: Final = frozenset((Kind.FOUND, Kind.TERMS, Kind.FULFIL))
+"""What payees send."""
 
 _NO_END: Final = (b'"3208"', b'"3106"')
 """Errors that end no transfer: the answer to a question that overtook its POST, a word about a message of one's own."""
@@ -141,8 +147,10 @@ class Participants:
         hub = urlsplit(setting.participants_url)
         client_tls, server_tls = _contexts(setting)
         self._pairs = make_pairs(self.names, reserves=setting.reserves, host=hub.netloc)
-        self._hub = Connections(
-            hub.hostname or "", hub.port or 0, tls=client_tls, connections_max=setting.connections_max
+        # Payees have connections of their own: what they answer does not wait behind what payers ask.
+        self._asking, self._answering = (
+            Connections(hub.hostname or "", hub.port or 0, tls=client_tls, connections_max=connections_max)
+            for connections_max in (setting.connections_max, max(setting.connections_max // 2, CONNECTIONS_MAX))
         )
         self._listeners = [Listener(self._handler(number), tls=server_tls) for number in range(setting.participants)]
         self._client = HttpClient(connect_timeout_ms=2_000, timeout_ms=60_000, tls=believing(setting.ca_file))
@@ -200,7 +208,8 @@ class Participants:
 
     async def stop(self) -> None:
         """Stops everything."""
-        await self._hub.close()
+        for connections in (self._asking, self._answering):
+            await connections.close()
         for listener in self._listeners:
             await listener.stop()
         await self._client.close()
@@ -327,6 +336,7 @@ class Participants:
     def _post(self, payment: Payment, kind: Kind, message: bytes) -> None:
         """Sends a message, and again what did not arrive or came to a busy hub: the same, so nothing is doubled."""
         is_question = kind in _QUESTIONS
+        hub = self._answering if kind in _ANSWERS else self._asking
         may_have_arrived = False
 
         def answered(status: int, body: bytes) -> None:
@@ -339,9 +349,9 @@ class Participants:
                 self._refuse(payment, kind, status, body)
                 return
             self._resent += 1
-            asyncio.get_running_loop().call_later(RESEND_SECONDS, self._hub.send, message, answered)
+            asyncio.get_running_loop().call_later(RESEND_SECONDS, hub.send, message, answered)
 
-        self._hub.send(message, answered)
+        hub.send(message, answered)
 
     def _refuse(self, payment: Payment, kind: Kind, status: int, body: bytes) -> None:
         """The hub does not take a message. A payment whose question it does not take has ended there."""
@@ -559,7 +569,8 @@ class _Measurement:
         counts_from = began + phase.warmup_seconds
         schedule = Schedule(rate, began, phase.warmup_seconds + phase.seconds)
         while (following := schedule.next) is not None and not self._pool_is_empty.is_set():
-            await asyncio.sleep(max(following - time.perf_counter(), 0))
+            # Never shorter than a timer of the loop is: it would do nothing else.
+            await asyncio.sleep(max(following - time.perf_counter(), PACE_SECONDS))
             for meant in schedule.due(time.perf_counter()):
                 if self._participants.under_way >= UNDER_WAY_MAX:
                     self._not_begun += 1
