@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable
 from http import HTTPStatus
+from math import inf
 from time import monotonic, perf_counter
 from typing import Final
 
@@ -62,7 +63,8 @@ class _Notes:
         # Bound once: a bound logger is made anew for each line otherwise.
         self._log = log.bind(api=api)
         self._busy = 0
-        self._busy_told = -BUSY_LINES_SECONDS
+        # A clock that counts from the start of the machine may say little yet.
+        self._busy_told = -inf
         self._tells_all = bool(self._log.is_enabled_for(logging.DEBUG))
 
     def note(
