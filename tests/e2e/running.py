@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -132,7 +131,7 @@ class RunningHub:
 @asynccontextmanager
 async def running(directory: Path, **settings: str) -> AsyncIterator[RunningHub]:
     """A started hub, that is stopped at the end and leaves nothing of the process changed."""
-    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    interval = sys.getswitchinterval()
     hub = RunningHub(directory, **settings)
     found(hub.config, "End to end", list(CURRENCIES))
     await hub.start()
@@ -140,6 +139,4 @@ async def running(directory: Path, **settings: str) -> AsyncIterator[RunningHub]
         yield hub
     finally:
         await hub.stop()
-        gc.unfreeze()
-        gc.set_threshold(*thresholds)
         sys.setswitchinterval(interval)

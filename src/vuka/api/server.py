@@ -219,6 +219,16 @@ def _url(listener: socket.socket, tls: ssl.SSLContext | None) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
+def keep_what_is_there() -> None:
+    """Has the garbage collector leave alone what is there now, and look less often.
+
+    For a process that does nothing but serve a hub, once that is ready: what it has made by then lives as long as it.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, 20, 50)
+
+
 async def serve(
     config: Config,
     *,
@@ -288,9 +298,6 @@ async def serve(
         )
         for warning in access_warnings(config, hub.directory, hub.now_ms()):
             log.warning(warning)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(YOUNG_OBJECTS, 20, 50)
         if ready is not None:
             ready(addresses, hub)
         ends = [asyncio.create_task(event.wait()) for event in (stopping, hub.engine.fenced)]

@@ -288,9 +288,10 @@ def run(config: Config) -> None:
     """Runs a hub's event loop until it is told to stop."""
     import uvloop
 
+    from vuka.api.server import keep_what_is_there
     from vuka.api.server import serve as serve_hub
 
-    uvloop.run(serve_hub(config))
+    uvloop.run(serve_hub(config, ready=lambda _addresses, _hub: keep_what_is_there()))
 
 
 @contextmanager

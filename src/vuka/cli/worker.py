@@ -13,7 +13,7 @@ import msgspec
 import uvloop
 
 from vuka.api.hub import Hub
-from vuka.api.server import Addresses, serve
+from vuka.api.server import Addresses, keep_what_is_there, serve
 from vuka.api.siblings import Siblings
 from vuka.cli.options import read_config
 from vuka.cli.output import fail
@@ -29,6 +29,7 @@ async def _run(task: WorkerTask) -> None:
     asyncio.get_running_loop().add_reader(task.parent_fd, stop.set)
 
     def ready(_addresses: Addresses, _hub: Hub) -> None:
+        keep_what_is_there()
         os.write(task.ready_fd, b"1")
         os.close(task.ready_fd)
 
