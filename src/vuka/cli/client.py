@@ -67,7 +67,7 @@ def _ask(url: str, method: str, path: str, body: object | None = None) -> httpx.
             headers={} if token is None else {"Authorization": f"Bearer {token.text}"},
             timeout=TIMEOUT_SECONDS,
             trust_env=False,
-            verify=_believed(),
+            verify=_believed(url),
         )
     except httpx.InvalidURL as error:
         fail(f"{url} is not a URL: {error}.")
@@ -83,11 +83,12 @@ def _ask(url: str, method: str, path: str, body: object | None = None) -> httpx.
         fail(f"No hub answers at {url} ({error}). Start one with `vuka serve`, or name another with --url.")
 
 
-def _believed() -> ssl.SSLContext | bool:
+def _believed(url: str) -> ssl.SSLContext | bool:
     """Whom to believe of a hub with https, and what to show it. Ends the command where a file for it can't be used."""
     file, certificate = _GIVEN_CA_FILE.get(), _GIVEN_CERTIFICATE.get()
     if not file and not certificate:
-        return True
+        # Without https nobody needs to be believed, and to read whom one might takes longer than all else.
+        return True if url.lower().startswith("https://") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context = ssl.create_default_context(cafile=file or None)
     except OSError as error:
