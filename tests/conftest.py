@@ -3,6 +3,8 @@ asked otherwise, on SQLite. What is for one store only always runs on it."""
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import structlog
 from hypothesis import settings
 from tests import stores
 from tests.postgres_server import Server, running_server
+from xdist.scheduler import LoadGroupScheduling
 
 from vuka.cli import hub
 from vuka.store.migrate import migrate
@@ -18,8 +21,15 @@ from vuka.store.migrate import migrate
 ON_EVERY_STORE = frozenset(("api", "engine", "ledger", "switch"))
 """The directories whose tests run on every store."""
 
-# As a hub writes them: with the values of every frame they would take seconds, in which nothing else goes on.
-structlog.configure(processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)])
+SLOWEST_FIRST = ("e2e", "faults", "cli", "test_guide.py", "test_benchmarks.py", "contract", "api")
+"""The directories and files whose tests begin: what is short comes last, so that all workers end together."""
+
+# As a hub writes them: with the values of every frame they would take seconds, in which nothing else goes on. And on
+# standard error itself: what a command prints is judged while a hub runs beside it in the same process.
+structlog.configure(
+    processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)],
+    logger_factory=structlog.PrintLoggerFactory(sys.__stderr__),
+)
 
 
 # How long an example takes is the machine's business, and a benchmark's.
@@ -36,10 +46,40 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+class _FileByFile(LoadGroupScheduling):
+    """Gives a worker the tests of a file that have no group together: what they share is then made once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return super()._split_scope(nodeid).partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadGroupScheduling:
+    # In the order below, not by the number of tests.
+    config.option.loadscopereorder = False
+    return _FileByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {room: number for number, room in enumerate(SLOWEST_FIRST)}
+    items.sort(key=lambda item: rank.get(_room(item.path), len(rank)))
+
+
+def pytest_collection_finish() -> None:
+    # Twelve thousand tests, and all that they import, are looked through at each collection otherwise.
+    gc.collect()
+    gc.freeze()
+
+
+def _room(path: Path) -> str:
+    """The directory of a test file, or the file's own name where it has none."""
+    return path.relative_to(Path(__file__).parent).parts[0]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "_store" not in metafunc.fixturenames:
         return
-    room = metafunc.definition.path.relative_to(Path(__file__).parent).parts[0]
+    room = _room(metafunc.definition.path)
     chosen = metafunc.config.getoption("--store")
     kinds = [stores.SQLITE, stores.POSTGRESQL] if chosen == "both" else [chosen]
     marker = metafunc.definition.get_closest_marker("store")
