@@ -14,11 +14,10 @@ import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import pluggy
-import structlog
 
 from vuka.config import Config
 from vuka.errors import OperatorError
@@ -30,8 +29,6 @@ GROUP: Final = "vuka"
 hookspec: Final = pluggy.HookspecMarker(GROUP)
 hookimpl: Final = pluggy.HookimplMarker(GROUP)
 """What marks a plugin's functions: ``from vuka.plugins import hookimpl``."""
-
-log: Final = structlog.get_logger("vuka.plugins")
 
 _CHANNEL_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
@@ -172,12 +169,12 @@ class Plugins:
             )
         except (Exception, SystemExit) as error:
             name = self._culprit(error)
-            log.exception("a plugin failed", plugin=name, hook="vuka_quote_events")
+            _log().exception("a plugin failed", plugin=name, hook="vuka_quote_events")
             raise PluginError(f"plugin {name} failed") from error
         events: list[Event] = []
         for answer in answers:
             if not isinstance(answer, Sequence) or not all(isinstance(event, Event) for event in answer):
-                log.error("a plugin gave no list of events", hook="vuka_quote_events", given=type(answer).__name__)
+                _log().error("a plugin gave no list of events", hook="vuka_quote_events", given=type(answer).__name__)
                 raise PluginError("a plugin gave no list of events")
             events += answer
         return events
@@ -214,6 +211,13 @@ class Plugins:
     def _implementations(self) -> list[pluggy.HookImpl]:
         hooks = (self._manager.hook.vuka_quote_events, self._manager.hook.vuka_notification_channels)
         return [impl for hook in hooks for impl in hook.get_hookimpls() if hasattr(impl.function, "__code__")]
+
+
+def _log() -> Any:
+    # Commands know plugins by their constants alone: what logs is imported where something is logged.
+    import structlog
+
+    return structlog.get_logger("vuka.plugins")
 
 
 def installed() -> list[tuple[str, object]]:

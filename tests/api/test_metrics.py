@@ -15,10 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests import journalled, stores
 from tests.e2e.rig import Rig, answer, encode, running, transfer
 
-from vuka.api.hub import Hub, clock_ms, open_database
+from vuka.api.hub import Hub, open_database
 from vuka.api.metrics import RESULTS_MAX, Histogram, Metrics
 from vuka.api.oracle_client import OracleClient
 from vuka.cli.hub import found
+from vuka.clock import clock_ms
 from vuka.config import Courier, Engine, Oracles, Scheme, load
 from vuka.engine.courier import Delivery, DeliveryOutcome, DeliveryReport
 from vuka.engine.observed import Committed

@@ -15,7 +15,7 @@ from tests.cli.conftest import refused, vuka
 from typer.testing import Result
 
 from vuka.api.identity import secret_digest
-from vuka.cli import client
+from vuka.cli import client, given
 from vuka.cli.hub import found, make_admin_token
 from vuka.cli.process import HubProcess, hub_process
 from vuka.config import load
@@ -32,7 +32,7 @@ class Guarded:
         self.hub = hub
         self.data = data
         self.here = {"VUKA_DATA_DIR": str(data)}
-        self.admin_token = (data / client.TOKEN_FILE).read_text().strip()
+        self.admin_token = (data / given.TOKEN_FILE).read_text().strip()
 
     def ask(self, *arguments: str) -> Result:
         """A command on the hub's own machine, that must succeed."""
@@ -224,7 +224,7 @@ def test_what_is_no_token_is_a_sentence(token: str) -> None:
 
 def test_the_token_of_this_machine_is_shown_to_no_other(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VUKA_DATA_DIR", str(guarded.data))
-    client.use_token("")
+    given.TOKEN.set("")
     for url in ("http://127.0.0.1:4001", "http://localhost:4001", "http://[::1]:4001"):
         found_token = client.find_token(url)
         assert found_token is not None

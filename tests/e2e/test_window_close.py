@@ -13,11 +13,11 @@ import httpx
 import pytest
 from tests.e2e.test_crash import Hub
 
-from vuka.api.hub import clock_ms
 from vuka.cli.hub import found
 from vuka.cli.options import read_config
 from vuka.cli.process import hub_process
 from vuka.cli.reading import reading
+from vuka.clock import clock_ms
 from vuka.config import load
 from vuka.sim.load import Load
 from vuka.switch.audit import audit

@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests import journalled, stores
 
 from vuka.api.audit_key import AuditKey
-from vuka.api.hub import USE_CASES, Hub, clock_ms, open_database
+from vuka.api.hub import USE_CASES, Hub, open_database
 from vuka.api.wire import FspiopWire
+from vuka.clock import clock_ms
 from vuka.config import Config, Courier, Engine, Journal, load
 from vuka.engine import outbox
 from vuka.engine.batch import UseCase, use_case

@@ -14,10 +14,11 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from vuka.api.hub import USE_CASES, clock_ms, open_database
+from vuka.api.hub import USE_CASES, open_database
 from vuka.api.wire import FspiopWire
 from vuka.channels import webhook
 from vuka.cli.hub import found
+from vuka.clock import clock_ms
 from vuka.config import Config, Engine, Notifications, load
 from vuka.engine import notifications as records
 from vuka.engine import notifier as notifier_module

@@ -16,8 +16,9 @@ from tests.ledger.engines import SqlEngine
 from tests.stores import on_disk
 from tests.switch.scheme_bench import new_transfer_id
 
-from vuka.api.hub import USE_CASES, clock_ms, open_database
+from vuka.api.hub import USE_CASES, open_database
 from vuka.api.wire import FspiopWire
+from vuka.clock import clock_ms
 from vuka.config import Config
 from vuka.config import Engine as EngineSettings
 from vuka.engine.membership import Identity

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from vuka.api.signatures import HubKey
 from vuka.api.tokens import access_tokens
 from vuka.api.wire import FspiopWire
 from vuka.channels import channels
+from vuka.clock import clock_ms
 from vuka.config import Config
 from vuka.destinations import Destinations
 from vuka.engine import node, notifications
@@ -121,11 +121,6 @@ def use_cases(rules: QuoteRules) -> tuple[UseCase, ...]:
 
 USE_CASES: Final = use_cases(QuoteRules())
 """What a hub without plugins can decide."""
-
-
-def clock_ms() -> int:
-    """The machine's clock: milliseconds since 1970, UTC."""
-    return time.time_ns() // 1_000_000
 
 
 class Hub:

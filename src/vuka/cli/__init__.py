@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from vuka import __version__
+from vuka.cli import given
 
 _COMMANDS: Final = {
     "init": "hub:init",
@@ -87,11 +88,9 @@ def _root(
         ),
     ] = "",
 ) -> None:
-    from vuka.cli.client import use_ca_file, use_certificate, use_token
-
-    use_token(token)
-    use_ca_file(ca_file)
-    use_certificate(certificate)
+    given.TOKEN.set(token)
+    given.CA_FILE.set(ca_file)
+    given.CERTIFICATE.set(certificate)
 
 
 def application(names: Iterable[str] = tuple(_COMMANDS)) -> typer.Typer:

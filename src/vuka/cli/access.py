@@ -9,11 +9,11 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from vuka.api.hub import clock_ms
 from vuka.cli.client import DEFAULT_URL, HubUrl, call
 from vuka.cli.hub import locked, make_admin_token, upgrade
 from vuka.cli.options import DataDir, read_config
 from vuka.cli.output import AsJson, console, fail, print_json, print_table
+from vuka.clock import clock_ms
 from vuka.errors import FspiopError, OperatorError
 from vuka.fspiop.times import format_datetime_ms
 from vuka.switch.access import Role

@@ -7,10 +7,10 @@ from typing import Annotated
 import msgspec
 import typer
 
-from vuka.api.hub import clock_ms
 from vuka.cli.options import DataDir, read_config
 from vuka.cli.output import AsJson, console, print_json, print_table
 from vuka.cli.reading import reading
+from vuka.clock import clock_ms
 from vuka.switch import auditlog
 from vuka.switch.audit import Difference
 from vuka.switch.audit import audit as run_audit

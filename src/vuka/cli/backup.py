@@ -15,11 +15,11 @@ from rich.progress import Progress as Bar
 
 from vuka import __version__
 from vuka.api.audit_key import PUBLIC_FILE, trusted_keys
-from vuka.api.hub import clock_ms
 from vuka.cli.hub import locked, note_act, recording, whoever_is_here
 from vuka.cli.options import DataDir, read_config
 from vuka.cli.output import console, errors, fail
 from vuka.cli.reading import reading, records
+from vuka.clock import clock_ms
 from vuka.config import CONFIG_FILE, Config
 from vuka.engine import outbox
 from vuka.errors import OperatorError

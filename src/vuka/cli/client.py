@@ -10,7 +10,6 @@ import ipaddress
 import os
 import re
 import ssl
-from contextvars import ContextVar
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -19,22 +18,16 @@ import httpx
 import msgspec
 import typer
 
+from vuka.cli import given
+from vuka.cli.given import TOKEN_FILE
 from vuka.cli.output import fail
 from vuka.rules import Fault
 
 DEFAULT_URL: Final = "http://127.0.0.1:4001"
 TIMEOUT_SECONDS: Final = 30.0
-TOKEN_FILE: Final = "operator.token"  # noqa: S105 - the name of a file
-"""Where ``vuka init`` leaves the first operator's token, in the data directory."""
-
 _EXACT: Final = msgspec.json.Decoder(float_hook=Decimal)
 _FILE_NAME: Final = re.compile(r'filename="([^"/\\]+)"')
 _FOUND_NOTHING: Final = re.compile(r"not found|No settlements found")
-
-# What stands before the command's name is read before the command knows it.
-_GIVEN_TOKEN: Final = ContextVar("given token", default="")
-_GIVEN_CA_FILE: Final = ContextVar("given file of authorities", default="")
-_GIVEN_CERTIFICATE: Final = ContextVar("given certificate of the operator", default="")
 
 HubUrl = Annotated[
     str,
@@ -75,9 +68,7 @@ def _ask(url: str, method: str, path: str, body: object | None = None) -> httpx.
         if not url.lower().startswith("https://"):
             fail(f"What answers at {url} is no hub, or the hub has just gone ({error}). Name another with --url.")
         # In TLS 1.3 a certificate is refused when the client believes that all is well.
-        what = (
-            "does not believe the certificate of --certificate" if _GIVEN_CERTIFICATE.get() else "wants a certificate"
-        )
+        what = "does not believe the certificate of --certificate" if given.CERTIFICATE.get() else "wants a certificate"
         fail(f"The hub at {url} ends the connection without an answer ({error}). Perhaps it {what}: ask an admin.")
     except httpx.HTTPError as error:
         fail(f"No hub answers at {url} ({error}). Start one with `vuka serve`, or name another with --url.")
@@ -85,7 +76,7 @@ def _ask(url: str, method: str, path: str, body: object | None = None) -> httpx.
 
 def _believed(url: str) -> ssl.SSLContext | bool:
     """Whom to believe of a hub with https, and what to show it. Ends the command where a file for it can't be used."""
-    file, certificate = _GIVEN_CA_FILE.get(), _GIVEN_CERTIFICATE.get()
+    file, certificate = given.CA_FILE.get(), given.CERTIFICATE.get()
     if not file and not certificate:
         # Without https nobody needs to be believed, and to read whom one might takes longer than all else.
         return True if url.lower().startswith("https://") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -160,26 +151,11 @@ def find(url: str, path: str) -> list[Any]:
     return found
 
 
-def use_token(text: str) -> None:
-    """Takes a token for what this command asks; empty: the one in the data directory, if any."""
-    _GIVEN_TOKEN.set(text)
-
-
-def use_ca_file(file: str) -> None:
-    """Believes the authorities in a file (PEM) of a hub with https; empty: the usual ones."""
-    _GIVEN_CA_FILE.set(file)
-
-
-def use_certificate(file: str) -> None:
-    """Shows a hub with https the certificate in a file (PEM, with its private key); empty: none."""
-    _GIVEN_CERTIFICATE.set(file)
-
-
 def find_token(url: str) -> Token | None:
     """The token to show to the hub at a URL. Ends the command where it can't be one."""
-    given = _GIVEN_TOKEN.get().strip()
-    if given:
-        return _checked(Token(given, "--token or VUKA_TOKEN"))
+    text = given.TOKEN.get().strip()
+    if text:
+        return _checked(Token(text, "--token or VUKA_TOKEN"))
     # A token of this machine is for no other, whatever a URL says.
     if not _is_this_machine(url):
         return None

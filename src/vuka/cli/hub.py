@@ -16,13 +16,12 @@ from rich.markup import escape
 from rich.text import Text
 
 from vuka.api.audit_key import make_key
-from vuka.api.hub import clock_ms
-from vuka.cli.client import TOKEN_FILE
+from vuka.cli.given import TOKEN_FILE
 from vuka.cli.options import ConfigFile, DataDir, read_config
 from vuka.cli.output import console, errors, fail
+from vuka.clock import clock_ms
 from vuka.config import CONFIG_FILE, Config, Ledger, to_toml
 from vuka.errors import FspiopError, OperatorError
-from vuka.logs import configure_logging
 from vuka.money import CURRENCIES
 from vuka.store import CommitUnknownError, UnavailableError
 from vuka.store.migrate import HEAD, current_revision, migrate, open_place
@@ -243,6 +242,7 @@ def serve(
     Example: [bold]vuka serve --data ./hub[/bold]
     """
     from vuka.ledger.choice import TIGERBEETLE
+    from vuka.logs import configure_logging
 
     effective = read_config(data, config)
     configure_logging(effective)

@@ -12,7 +12,6 @@ from vuka.cli.client import DEFAULT_URL, HubUrl, call
 from vuka.cli.output import AsJson, console, fail, print_json, print_table
 from vuka.fspiop.endpoints import EndpointKind, EndpointType
 from vuka.money import AmountError, parse_decimal
-from vuka.switch.participants import ALARM_PERCENTAGE_DEFAULT
 
 app = typer.Typer(no_args_is_help=True, help="Participants (DFSPs): add, show, limit, connect, switch on and off.")
 
@@ -186,6 +185,8 @@ def limit(
     if limits or is_share or alarm is not None:
         percentage = alarm
         if percentage is None:
+            from vuka.switch.participants import ALARM_PERCENTAGE_DEFAULT
+
             percentage = limits[0]["limit"]["alarmPercentage"] if limits else ALARM_PERCENTAGE_DEFAULT
         wanted = {"liquidityPercentage" if is_share else "value": value, "alarmPercentage": percentage}
         body = {"currency": currency, "limit": {"type": "NET_DEBIT_CAP", **wanted}}

@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from vuka.api.hub import clock_ms
 from vuka.cli.output import fail
+from vuka.clock import clock_ms
 from vuka.config import Config
 from vuka.errors import OperatorError
 from vuka.ledger.choice import check_choice, open_ledger

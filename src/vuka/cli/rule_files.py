@@ -12,9 +12,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from vuka.api.hub import clock_ms
 from vuka.cli.client import call
 from vuka.cli.output import fail, print_json, print_table
+from vuka.clock import clock_ms
 from vuka.fspiop.times import format_datetime_ms
 from vuka.rules import CONTENT_BYTES_MAX, RulesError, decode_json
 
