@@ -143,6 +143,13 @@ def test_whatever_is_altered_is_found(chain: list[Entry], data: st.DataObject, n
         assert found == at + 1, "the first bad entry is named"
 
 
+def test_an_entry_whose_letters_are_none_any_more_is_named(chain: list[Entry]) -> None:
+    edited = msgspec.structs.replace(chain[1], content=chain[1].content.replace(b"alice", b"\xa4lice"))
+    assert edited != chain[1]
+    assert first_bad([chain[0], edited, *chain[2:]]) == 2
+    assert edited.content_or_none() is None
+
+
 def test_a_removed_entry_is_named(chain: list[Entry]) -> None:
     fault = auditlog.verify([*chain[:4], *chain[5:]]).fault
     assert fault == auditlog.Fault(5, "it is missing")

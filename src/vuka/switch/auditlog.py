@@ -209,7 +209,7 @@ class Entry(msgspec.Struct, frozen=True):
             raise UnreadableError(f"there is no kind {self.kind!r}")
         try:
             return decoder.decode(self.content)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise UnreadableError(str(error)) from None
 
     def content_or_none(self) -> Content | None:
