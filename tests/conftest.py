@@ -4,6 +4,7 @@ asked otherwise, on SQLite. What is for one store only always runs on it."""
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,6 +114,24 @@ def _migrated_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hub, "migrate", migrate_or_copy)
         yield
+
+
+@pytest.fixture
+def configured() -> Iterator[None]:
+    """Whatever a test configures of logging is undone."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in ("uvicorn", "asyncio")}
+    structlog_before = structlog.get_config()
+    # A test before may have left it on, with what pytest has put back since.
+    logging.captureWarnings(capture=False)
+    yield
+    logging.captureWarnings(capture=False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, each in levels.items():
+        logging.getLogger(name).setLevel(each)
+    structlog.configure(**structlog_before)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -58,24 +57,6 @@ def test_the_id_of_a_payment_may_be_logged_and_that_of_a_person_not() -> None:
 
 def test_an_id_that_somebody_made_up_is_cut() -> None:
     assert loggable_id("transfers", "x" * 1_000) == "x" * 64
-
-
-@pytest.fixture
-def configured() -> Iterator[None]:
-    """Whatever a test configures is undone."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    levels = {name: logging.getLogger(name).level for name in ("uvicorn", "asyncio")}
-    structlog_before = structlog.get_config()
-    # A test before may have left it on, with what pytest has put back since.
-    logging.captureWarnings(capture=False)
-    yield
-    logging.captureWarnings(capture=False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name, each in levels.items():
-        logging.getLogger(name).setLevel(each)
-    structlog.configure(**structlog_before)
 
 
 def _configure(level: str = "info", *, as_json: bool = True) -> None:

@@ -67,6 +67,11 @@ def vuka_process(*arguments: str, **environment: str) -> subprocess.CompletedPro
 
 
 @pytest.fixture(autouse=True)
+def _quiet(configured: None) -> None:
+    """A command that serves configures how this process logs: not for the tests after it."""
+
+
+@pytest.fixture(autouse=True)
 def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines long enough that no table is folded, and none of the caller's configuration."""
     monkeypatch.setattr(output.console, "width", 200)
