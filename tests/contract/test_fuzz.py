@@ -67,6 +67,12 @@ def loaded(name: str) -> Any:
     return schemathesis.openapi.from_dict(raw_schema(name))
 
 
+@cache
+def cases(name: str, method: str, path: str) -> Any:
+    """The requests of an operation: to work them out from the schema takes longer than to make a few."""
+    return loaded(name)[path][method].as_strategy()
+
+
 def operations(names: tuple[str, ...]) -> list[Any]:
     """One parameter for each operation of these files."""
     return [
@@ -141,7 +147,6 @@ def attack(
     judge: Callable[[requests.Response, str], None],
 ) -> None:
     """Sends so many requests of one operation and judges each answer."""
-    operation = loaded(name)[path][method]
 
     @settings(
         max_examples=examples,
@@ -150,7 +155,7 @@ def attack(
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(operation.as_strategy(), headers)
+    @given(cases(name, method, path), headers)
     def one(case: schemathesis.Case, added: dict[str, str]) -> None:
         answer = case.call(base_url=base_url, session=target.session, headers=added or None, timeout=ANSWER_SECONDS_MAX)
         judge(requests_response(answer), path)
