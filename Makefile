@@ -12,6 +12,9 @@ PYTEST := $(BIN)/pytest -q -n auto --dist loadgroup
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# Hundreds of hubs and commands are started: none is to compile the program anew, whatever the caller's environment says.
+export PYTHONDONTWRITEBYTECODE :=
+
 demo: runtime ## Start a hub with simulated participants and make payments through it
 	@$(BIN)/vuka demo $(ARGS)
 
