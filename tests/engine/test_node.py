@@ -27,6 +27,7 @@ from vuka.engine import outbox
 from vuka.engine.batch import UseCase, use_case
 from vuka.engine.courier import Delivery, DeliveryOutcome, DeliveryReport
 from vuka.engine.membership import Identity
+from vuka.engine.node import NOTES_WAIT_MS
 from vuka.engine.node import Engine as Node
 from vuka.errors import FspiopError, OperatorError
 from vuka.fspiop.headers import hub_headers
@@ -690,6 +691,22 @@ async def test_a_routed_message_goes_out_at_once_and_is_in_the_journal_with_the_
         rows = [(each.direction, each.method, each.path, each.outcome) for each in journalled.messages(tx)]
     assert rows == [("in", "GET", "/parties/MSISDN/1", "routed"), ("out", "GET", "/parties/MSISDN/1", "sent")]
     assert node.deliveries() == [("payeefsp", "DELIVERED")]
+
+
+async def test_notes_for_which_nobody_waits_share_a_batch(node: Rig) -> None:
+    loop = asyncio.get_running_loop()
+    began, before = loop.time(), node.engine.statistics.batches
+    for number in range(20):
+        node.engine.route(*node.lookup("MSISDN", f"1{number:03}"))
+        assert (await node.reports.get()).outcome is DeliveryOutcome.DELIVERED
+    batches = node.engine.statistics.batches - before
+    # One for each time that notes may wait, however long this takes here; and what the engine does by itself.
+    assert batches <= (loop.time() - began) * 1000 / NOTES_WAIT_MS + 2
+    await node.engine.submit(ExpireTransfers())
+    with node.database.read() as tx:
+        blocks = list(journal.everything(tx))
+    assert sum(each.resource == "parties" for block in blocks for each in block.received) == 20
+    assert sum(each.state == "DELIVERED" for block in blocks for each in block.marks) == 20
 
 
 async def test_a_message_that_was_only_routed_is_not_sent_again_by_the_next_process(node: Rig) -> None:

@@ -58,8 +58,8 @@ log: Final = structlog.get_logger("vuka.engine")
 T = TypeVar("T")
 P = ParamSpec("P")
 
-MARKS_WAIT_MS: Final = 100
-"""How long a note that a message has arrived may wait for a batch to be written with."""
+NOTES_WAIT_MS: Final = 100
+"""How long a note for which nobody waits may wait for a batch: that a message has arrived, or was passed on."""
 
 RELOAD_MAX: Final = 1_000
 """Messages read from the outbox at a time for a participant whose queue has room again."""
@@ -180,6 +180,9 @@ class Engine:
         self._marks: list[Mark] = []
         self._outbox = Outbox(keeps_journal=config.journal.enabled)
         self._wake = asyncio.Event()
+        # Set from the first note that no batch has taken yet until they are due by themselves.
+        self._notes_timer: asyncio.TimerHandle | None = None
+        self._notes_are_due = False
         self._closing = False
         self._keys = KeySource()
         self._commit_thread = ThreadPoolExecutor(1, thread_name_prefix="vuka-commit")
@@ -440,14 +443,14 @@ class Engine:
         self._observer.routed(sent)
         if self._rules.journal:
             self._routed.append(Routed(inbound, outcome, sent))
-            self._wake.set()
+            self._note()
 
     def record(self, inbound: Inbound, outcome: str) -> None:
         """Journals a message that the hub refused in its answer."""
         if self._rules.journal and not self._closing and len(self._routed) < ROUTED_MAX:
             kept = msgspec.structs.replace(inbound, body=inbound.body[:REFUSED_BODY_BYTES_MAX])
             self._routed.append(Routed(kept, outcome, ()))
-            self._wake.set()
+            self._note()
 
     def read(self, function: Callable[[Tx, Ledger, Directory], T]) -> T:
         """What ``function`` finds in one consistent snapshot of everything committed."""
@@ -504,17 +507,42 @@ class Engine:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if not self._queue and not self._closing and not self._routed:
-                # Only notes of deliveries: let them gather, unless a command comes.
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), MARKS_WAIT_MS / 1000)
-                self._wake.clear()
             if self._behind_ledger:
                 await self._catch_up_with_ledger()
-            while self._queue or self._routed or self._marks or self._has_late():
+            while self._queue or self._has_due_notes() or self._has_late():
                 await self._write_batch()
             if self._closing:
                 return
+
+    def _note(self) -> None:
+        """Something is to be written for which nobody waits: with the next batch, or by itself when none comes."""
+        if self._notes_timer is None:
+            loop = asyncio.get_running_loop()
+            self._notes_timer = loop.call_later(NOTES_WAIT_MS / 1000, self._let_notes_be_written)
+
+    def _let_notes_be_written(self) -> None:
+        self._notes_timer = None
+        self._notes_are_due = True
+        self._wake.set()
+
+    def _has_due_notes(self) -> bool:
+        return (self._notes_are_due or self._closing) and bool(self._routed or self._marks)
+
+    def _take_notes(self) -> tuple[list[Routed], list[Mark]]:
+        if self._notes_timer is not None:
+            self._notes_timer.cancel()
+            self._notes_timer = None
+        self._notes_are_due = False
+        routed, self._routed = self._routed, []
+        marks, self._marks = self._marks, []
+        return routed, marks
+
+    def _put_notes_back(self, routed: Sequence[Routed], marks: Sequence[Mark]) -> None:
+        """For the next batch: what they were taken for was not committed."""
+        self._routed = [*routed, *self._routed]
+        self._marks = [*marks, *self._marks]
+        if self._routed or self._marks:
+            self._note()
 
     def _has_late(self) -> bool:
         """Whether what is owed needs rows; where the hub stops the next start gives it these."""
@@ -526,8 +554,7 @@ class Engine:
             taken = await self._without_ledger(taken)
             if not (taken or self._routed or self._marks):
                 return
-        routed, self._routed = self._routed, []
-        marks, self._marks = self._marks, []
+        routed, marks = self._take_notes()
         now_ms = self._clock_ms()
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -546,7 +573,7 @@ class Engine:
             # Another process has left something: it comes first, and then this batch, of which nothing has begun.
             self._behind_ledger = True
             self._queue.put_back(taken)
-            self._routed, self._marks = [*routed, *self._routed], [*marks, *self._marks]
+            self._put_notes_back(routed, marks)
             return
         except Exception as error:
             # Nothing of this batch is durable: nobody is told that it was accepted, and nothing of it is sent.
@@ -560,9 +587,8 @@ class Engine:
                 self._fail(taken, error)
                 raise
             if self._failures <= JOURNAL_RETRIES_MAX:
-                self._marks = [*marks, *self._marks]
                 # What may be in the journal after all is not written there again.
-                self._routed = self._routed if isinstance(error, CommitUnknownError) else [*routed, *self._routed]
+                self._put_notes_back(() if isinstance(error, CommitUnknownError) else routed, marks)
             if isinstance(error, CommitUnknownError):
                 self._outbox.is_in_doubt = True
                 if self._membership is not None:
@@ -858,7 +884,7 @@ class Engine:
             self._marks.append(Mark(report.delivery, state, report.attempts, report.status, report.error, report.at_ms))
             if state is not DeliveryState.PENDING:
                 self._ended.add(report.delivery.id)
-            self._wake.set()
+            self._note()
         self._observer.attempted(report)
         target = report.delivery.target
         if state is not DeliveryState.PARKED or not isinstance(target, Sent):
