@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -30,9 +30,22 @@ IN_LIST_MAX: Final = 8_192
 """Values in one ``IN`` list; a longer one is asked in several statements."""
 
 
+# The driver looks whether a value has to be adapted, and to find out that None and bytes have not costs it an exception
+# each, made and thrown away: more than to bind them. Told how, it asks no further.
+sqlite3.register_adapter(type(None), {None: None}.get)
+sqlite3.register_adapter(bytes, bytes)
+
+
 def read_only_uri(path: Path) -> str:
     """How SQLite is asked for a file that it must not write; what means something in a URI is escaped."""
     return f"file:{quote(str(path))}?mode=ro"
+
+
+@lru_cache(maxsize=STATEMENTS_CACHED)
+def _with_places(sql: str, places: int) -> str:
+    """The statement with so many places in its ``IN`` list."""
+    before, after = sql.split("{values}")
+    return f"{before}({','.join('?' * places)}){after}"
 
 
 class SqliteTx:
@@ -58,16 +71,14 @@ class SqliteTx:
     def query_in(self, sql: str, values: Sequence[Value], parameters: Sequence[Value] = ()) -> list[Row]:
         if not values:
             return []
-        before, after = sql.split("{values}")
         rows: list[Row] = []
         for start in range(0, len(values), IN_LIST_MAX):
             chunk = values[start : start + IN_LIST_MAX]
             # Lengths are rounded up to a power of two, the last value repeated, so that few distinct texts exist
             # and the statement cache serves them all.
             places = 1 << (len(chunk) - 1).bit_length()
-            text = f"{before}({','.join('?' * places)}){after}"
             filled = (*parameters, *chunk, *(chunk[-1],) * (places - len(chunk)))
-            rows += self._cursor.execute(text, filled).fetchall()
+            rows += self._cursor.execute(_with_places(sql, places), filled).fetchall()
         return rows
 
     def run(self, sql: str, parameters: Sequence[Value] = ()) -> int:
