@@ -7,6 +7,7 @@ import json
 import pytest
 
 from vuka.errors import ErrorCode, FspiopError
+from vuka.fspiop.jws import canonical
 from vuka.fspiop.messages import (
     ErrorInformationObject,
     ParticipantsIDPutResponse,
@@ -46,6 +47,18 @@ def test_a_patch_has_no_fulfilment() -> None:
     assert transfer_patch("COMMITTED", COMPLETED_AT_MS) == (
         b'{"completedTimestamp":"2016-05-24T12:38:08.699Z","transferState":"COMMITTED"}'
     )
+
+
+def test_what_is_made_is_in_the_form_in_which_it_is_signed() -> None:
+    odd = (("Zürich", 'a "quote" \\ / \x01 \x7f'), ("a", "😀"), ("B", "\u2028"))
+    error = FspiopError(ErrorCode.VALIDATION_ERROR, "n'est pas été", extensions=odd)
+    for body in (
+        error_body(error),
+        transfer_result("COMMITTED", COMPLETED_AT_MS, FULFILMENT, odd),
+        transfer_result("ABORTED"),
+        transfer_patch("ABORTED", COMPLETED_AT_MS, odd),
+    ):
+        assert canonical(body) == body
 
 
 @pytest.mark.parametrize("version", ALL)

@@ -15,6 +15,7 @@ old one is refused besides.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ import structlog
 from vuka.api.request import Request
 from vuka.config import Signatures
 from vuka.errors import ErrorCode, FspiopError, OperatorError
-from vuka.fspiop.jws import PrivateKey, PublicKey, canonical, sign, verify
+from vuka.fspiop.jws import PrivateKey, PublicKey, sign, verify
 from vuka.fspiop.times import parse_http_date
 from vuka.switch.directory import Participant
 from vuka.switch.work import Header
@@ -92,7 +93,7 @@ class HubKey:
             raise OperatorError(f"The hub's signing key {path} will not do. {error}") from None
 
     def _state(self) -> tuple[int, int, int]:
-        found = self._path.stat()
+        found = os.stat(self._path)
         return found.st_mtime_ns, found.st_size, found.st_ino
 
     @property
@@ -118,8 +119,7 @@ class HubKey:
             log.info("the hub signs with another key", fingerprint=self._key.public.fingerprint)
         return self._key
 
-    def signed(self, headers: list[Header], body: bytes) -> tuple[list[Header], bytes]:
-        """A message of the hub with its signature: the body in the form that every receiver can check."""
-        form = canonical(body)
+    def signed(self, headers: list[Header], body: bytes) -> list[Header]:
+        """The headers of a message of the hub with its signature; ``body`` is in the form that all receivers check."""
         named = {name.lower(): value for name, value in headers}
-        return [*headers, ("FSPIOP-Signature", sign(self._current(), get=named.get, body=form))], form
+        return [*headers, ("FSPIOP-Signature", sign(self._current(), get=named.get, body=body))]

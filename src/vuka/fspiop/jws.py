@@ -53,6 +53,11 @@ _PROTECTED: Final = frozenset(
     ("alg", "FSPIOP-URI", "FSPIOP-HTTP-Method", "FSPIOP-Source", "FSPIOP-Destination", "Date", "typ")
 )
 
+_TEXTS: Final = msgspec.json.Decoder(dict[str, str])
+_ENCODER: Final = msgspec.json.Encoder()
+_RSA: Final = padding.PKCS1v15(), hashes.SHA256()
+_ECDSA: Final = ec.ECDSA(hashes.SHA256())
+
 GetHeader = Callable[[str], str | None]
 
 
@@ -149,8 +154,8 @@ class PrivateKey:
     def signature(self, data: bytes) -> bytes:
         """The signature as JWS has it (RFC 7518 §3.3, §3.4)."""
         if isinstance(self._key, rsa.RSAPrivateKey):
-            return self._key.sign(data, padding.PKCS1v15(), hashes.SHA256())
-        r, s = decode_dss_signature(self._key.sign(data, ec.ECDSA(hashes.SHA256())))
+            return self._key.sign(data, *_RSA)
+        r, s = decode_dss_signature(self._key.sign(data, _ECDSA))
         return r.to_bytes(_COORDINATE_BYTES, "big") + s.to_bytes(_COORDINATE_BYTES, "big")
 
 
@@ -167,13 +172,13 @@ def _is_signature(key: PublicKey, signature: bytes, data: bytes) -> bool:
     parsed = _parsed(key.pem)
     try:
         if isinstance(parsed, rsa.RSAPublicKey):
-            parsed.verify(signature, data, padding.PKCS1v15(), hashes.SHA256())
+            parsed.verify(signature, data, *_RSA)
             return True
         if len(signature) != 2 * _COORDINATE_BYTES:
             return False
         r, s = signature[:_COORDINATE_BYTES], signature[_COORDINATE_BYTES:]
         der = encode_dss_signature(int.from_bytes(r, "big"), int.from_bytes(s, "big"))
-        parsed.verify(der, data, ec.ECDSA(hashes.SHA256()))
+        parsed.verify(der, data, _ECDSA)
     except InvalidSignature:
         return False
     return True
@@ -273,18 +278,31 @@ def _decoded(text: str, name: str) -> bytes:
 
 
 def _protected_header(text: str) -> dict[str, str]:
-    raw = _decoded(text, "protectedHeader")
-    try:
-        found = json.loads(raw.decode("utf-8"), object_pairs_hook=_once)
-    except (ValueError, RecursionError):
-        raise _invalid("protectedHeader is not a JSON object with each name once") from None
-    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-        raise _invalid("protectedHeader is not a JSON object of texts")
+    found = _texts(_decoded(text, "protectedHeader"))
     unknown = sorted(found.keys() - _PROTECTED)
     if unknown:
         # What is not understood must not be passed over (RFC 7515 §4.1.11).
         raise _invalid(f"protectedHeader has {unknown[0][:40]!a}, which is not known")
     return found
+
+
+def _texts(raw: bytes) -> dict[str, str]:
+    """A JSON object of texts, each name once."""
+    try:
+        found = _TEXTS.decode(raw)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        pass
+    else:
+        # Written as it came, it has said nothing twice.
+        if _ENCODER.encode(found) == raw:
+            return found
+    try:
+        read = json.loads(raw.decode("utf-8"), object_pairs_hook=_once)
+    except (ValueError, RecursionError):
+        raise _invalid("protectedHeader is not a JSON object with each name once") from None
+    if not isinstance(read, dict) or not all(isinstance(value, str) for value in read.values()):
+        raise _invalid("protectedHeader is not a JSON object of texts")
+    return read
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
