@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NewType
 
 Currency = NewType("Currency", str)
@@ -134,6 +135,7 @@ def currency_digits(currency: str) -> int:
     return _DIGITS.get(currency, 2)
 
 
+@lru_cache(maxsize=1024)
 def ledger_number(currency: str) -> int:
     """The ledger of a currency: its three letters in base 26, from 1. Stable for ever, the same in every hub.
 

@@ -242,7 +242,9 @@ def _segments(path: bytes) -> tuple[str, tuple[str, ...], bool]:
     if is_error:
         rest.pop()
     try:
-        return resource.decode("ascii"), tuple(unquote_to_bytes(each).decode() for each in rest), is_error
+        if b"%" in path:
+            rest = [unquote_to_bytes(each) for each in rest]
+        return resource.decode("ascii"), tuple([each.decode() for each in rest]), is_error
     except UnicodeDecodeError:
         raise FspiopError(ErrorCode.MALFORMED_SYNTAX, "the path is not percent-encoded UTF-8") from None
 

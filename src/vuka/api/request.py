@@ -70,8 +70,8 @@ def make_inbound(request: Request, ids: tuple[str, ...]) -> Inbound:
         destination=checked.destination,
         resource=request.resource,
         ids=ids,
-        version=checked.version.value,
-        answer_version=(checked.versions[0] if checked.versions else checked.version).value,
+        version=checked.version._value_,
+        answer_version=(checked.versions[0] if checked.versions else checked.version)._value_,
         received_ms=request.received_ms,
         trace=trace_of(headers),
     )

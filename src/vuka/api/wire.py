@@ -17,6 +17,7 @@ from vuka.errors import FspiopError
 from vuka.fspiop import render
 from vuka.fspiop.endpoints import EndpointType, callback_url, id_parameters, party_parameters
 from vuka.fspiop.headers import Headers, forward_headers, hub_headers
+from vuka.fspiop.jws import canonical
 from vuka.fspiop.messages import TransferState
 from vuka.fspiop.versions import Version, parse_accept, parse_content_type
 from vuka.switch.journal import Sent
@@ -61,6 +62,9 @@ _BATCH_ENDPOINTS: Final[Mapping[Action, EndpointType]] = {
 }
 
 
+# An enum's own look-up by value, and `value` itself, are Python calls: of what every message needs they are none.
+_VERSIONS: Final[Mapping[str, Version]] = {version.value: version for version in Version}
+
 _is_plain: Final = re.compile(r"[A-Za-z0-9-]+").fullmatch
 
 
@@ -88,7 +92,7 @@ class FspiopWire:
 
     def compose(self, notice: Notice, now_ms: int) -> Composed:
         """Method, headers and body of a notice; ``now_ms`` dates what the hub makes itself."""
-        method = "PUT" if notice.action is Action.ERROR else notice.action.value
+        method = "PUT" if notice.action is Action.ERROR else notice.action._value_
         path = path_of(notice.resource, notice.action, notice.ids)
         if isinstance(notice.body, Forward):
             inbound = notice.body.inbound
@@ -100,7 +104,7 @@ class FspiopWire:
             traces = dict(notice.trace)
             headers = hub_headers(
                 notice.resource,
-                Version(notice.version),
+                _VERSIONS[notice.version],
                 method=method,
                 source=notice.source,
                 destination=notice.destination or notice.to,
@@ -112,11 +116,14 @@ class FspiopWire:
             )
             body = _body(notice, now_ms)
             if self._key is not None and body is not None:
-                headers, body = self._key.signed(headers, body)
+                if isinstance(notice.body, JsonBody):
+                    # What the hub makes of its own types is in this form already.
+                    body = canonical(body)
+                headers = self._key.signed(headers, body)
         return Composed(
             method=method,
             path=path,
-            endpoint=endpoint_of(notice.resource, notice.action, notice.ids).value,
+            endpoint=endpoint_of(notice.resource, notice.action, notice.ids)._value_,
             parameters=_parameters(notice.resource, notice.ids),
             headers=headers,
             body=body,

@@ -219,7 +219,8 @@ class Outbox:
             elif delivery.has_row or self.is_in_doubt:
                 delivered.append((delivery.id,))
             if mark.state is not DeliveryState.PENDING and (delivery.durable or self.keeps_journal):
-                marked.append(Marked(delivery.id, mark.state.value, mark.attempts, mark.status, mark.error, mark.at_ms))
+                state = mark.state._value_
+                marked.append(Marked(delivery.id, state, mark.attempts, mark.status, mark.error, mark.at_ms))
         if rows:
             tx.run_many(_UPSERT, list(rows.values()))
         if delivered:

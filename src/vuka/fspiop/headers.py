@@ -106,6 +106,9 @@ _NEVER_FORWARDED: Final = frozenset(
 )
 _NEVER_FORWARDED_WITH_CALLBACKS: Final = _NEVER_FORWARDED | {"accept"}
 
+_LOOKED_AT: Final = frozenset(("date", "fspiop-destination", "fspiop-http-method"))
+"""What may have to be passed on otherwise than it came."""
+
 _END_TO_END: Final = frozenset(
     ("accept", "baggage", "content-encoding", "content-type", "date", "traceparent", "tracestate")
 )
@@ -309,32 +312,35 @@ def forward_headers(
     (a lookup); it replaces what the sender wrote. Content-Type, FSPIOP-Source and FSPIOP-Signature are never touched;
     the Date is normalised only where no signature may cover it.
     """
-    keyed = [(name.lower(), name, value) for name, value in headers]
-    signed = any(key == "fspiop-signature" for key, _, _ in keyed)
+    pairs = list(headers)
+    keys = [name.lower() for name, _ in pairs]
+    signed = "fspiop-signature" in keys
     dropped = _NEVER_FORWARDED if method in _NEEDS_ACCEPT else _NEVER_FORWARDED_WITH_CALLBACKS
-    connection = next((value for key, _, value in keyed if key == "connection"), None)
-    if connection is not None:
-        named = {token.strip().lower() for token in connection.split(",")}
+    if "connection" in keys:
+        named = {token.strip().lower() for token in pairs[keys.index("connection")][1].split(",")}
         # What the other side needs is not the sender's to strike out.
         dropped = dropped | {name for name in named if name not in _END_TO_END and not name.startswith("fspiop-")}
 
     forwarded: list[tuple[str, str]] = []
     method_named = destination_named = False
-    for key, name, value in keyed:
+    for key, pair in zip(keys, pairs, strict=True):
         if key in dropped:
             continue
-        passed_on = value
+        if key not in _LOOKED_AT:
+            forwarded.append(pair)
+            continue
+        name, value = pair
         if key == "fspiop-http-method":
             method_named = True
-            passed_on = value if value.upper() == method else method
+            value = value if value.upper() == method else method
         elif key == "fspiop-destination":
             destination_named = True
-            passed_on = value if destination is None else destination
-            if not passed_on:
+            value = value if destination is None else destination
+            if not value:
                 continue
-        elif key == "date" and not signed:
-            passed_on = _normal_date(value)
-        forwarded.append((name, passed_on))
+        elif not signed:
+            value = _normal_date(value)
+        forwarded.append((name, value))
     if destination is not None and not destination_named:
         forwarded.append(("FSPIOP-Destination", destination))
     if not method_named:

@@ -54,6 +54,8 @@ class _RegisteredParties(Message, frozen=True, kw_only=True):
 
 def extension_list(extensions: Extensions) -> ExtensionList | None:
     """The ``extensionList`` of what fits it: the first 16 that are not empty, cut to length. `None` for none."""
+    if not extensions:
+        return None
     fitting = tuple(
         Extension(key=key[:EXTENSION_KEY_MAX], value=value[:EXTENSION_VALUE_MAX])
         for key, value in extensions

@@ -121,6 +121,10 @@ def timeout(expires_ms: int, now_ms: int) -> int:
     return min(max(0, -(-(expires_ms - now_ms) // 1000)) + ORPHAN_SECONDS, TIMEOUT_MAX)
 
 
+_POST: Final = int(TransferFlags.post_pending_transfer)
+_POST_LINKED: Final = int(TransferFlags.post_pending_transfer | TransferFlags.linked)
+
+
 def reserve(
     transfer_id: TransferId, *, debit: int, credit: int, amount: int, currency: str, timeout_seconds: int = 0
 ) -> Transfer:
@@ -149,13 +153,12 @@ def void_id(transfer_id: TransferId) -> int:
 
 def post(transfer_id: TransferId, amount: int, *, window_id: int, linked: bool = False) -> Transfer:
     """The commit: the whole reserved amount moves. ``user_data_64`` says to which settlement window it belongs."""
-    flags = TransferFlags.post_pending_transfer | (TransferFlags.linked if linked else TransferFlags(0))
     return Transfer(
         id=post_id(transfer_id),
         amount=amount,
         pending_id=ledger_id(transfer_id),
         user_data_64=window_id,
-        flags=int(flags),
+        flags=_POST_LINKED if linked else _POST,
     )
 
 

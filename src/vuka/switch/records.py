@@ -38,6 +38,9 @@ class State(StrEnum):
         return _API_STATES[self]
 
 
+# An enum's own look-up by value, `value` and `name` are Python calls: of what every payment needs they are none.
+_STATES: Final = {state.value: state for state in State}
+
 _API_STATES: Final = {
     State.RECEIVED_PREPARE: "RECEIVED",
     State.RESERVED: "RESERVED",
@@ -134,7 +137,7 @@ def file(work: Work, record: Record) -> None:
 
 def to_record(row: Sequence[object]) -> Record:
     record = Record(*row)  # type: ignore[arg-type]
-    record.state = State(record.state)
+    record.state = _STATES[record.state]
     return record
 
 
@@ -149,7 +152,7 @@ def insert_records(work: Work, records: Sequence[Record]) -> None:
         if record.state is not State.INVALID:
             changes.append((record.transfer_seq, _STEP_PREPARE, "RECEIVED_PREPARE", None, record.created_ms))
         reason = record.error_description if record.state is not State.RESERVED else None
-        changes.append((record.transfer_seq, _STEP_PREPARE + 1, record.state.name, reason, work.now_ms))
+        changes.append((record.transfer_seq, _STEP_PREPARE + 1, record.state._value_, reason, work.now_ms))
     work.tx.run_many(_INSERT_CHANGE, changes)
 
 
@@ -159,7 +162,7 @@ def update_records(work: Work, records: Sequence[Record]) -> None:
         _UPDATE,
         [
             (
-                record.state.name,
+                record.state._value_,
                 record.fulfil_hash,
                 record.error_hash,
                 record.fulfilment,
@@ -181,7 +184,7 @@ def note_end(work: Work, record: Record) -> None:
         Ended(
             record.wire_id,
             record.kind,
-            record.state.name,
+            record.state._value_,
             record.payer_fsp,
             record.created_ms,
             record.transfer_id,
@@ -202,8 +205,8 @@ def end_changes(record: Record, through: State, state: State, reason: str | None
     """The history of a reserved transfer's end: the state that announces it, and the final one."""
     seq = record.transfer_seq
     return (
-        (seq, _STEP_END, through.value, None, now_ms),
-        (seq, _STEP_END + 1, state.value, reason, now_ms),
+        (seq, _STEP_END, through._value_, None, now_ms),
+        (seq, _STEP_END + 1, state._value_, reason, now_ms),
     )
 
 
