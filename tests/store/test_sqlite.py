@@ -148,6 +148,31 @@ def test_a_commit_forgets_what_was_to_be_undone(path: Path) -> None:
     database.close()
 
 
+@pytest.mark.parametrize("asks_first", [False, True])
+def test_a_savepoint_that_is_all_of_a_transaction_is_undone_and_the_transaction_goes_on(
+    path: Path, *, asks_first: bool
+) -> None:
+    database = open_with_table(path)
+    undone: list[str] = []
+    with database.begin() as tx:
+        tx.on_rollback(lambda: undone.append("outer"))
+        if asks_first:
+            tx.query("SELECT a FROM t")
+        for number in (1, 2):
+            with contextlib.suppress(RuntimeError), tx.savepoint():
+                tx.run_many("INSERT INTO t VALUES (?)", [(number,)])
+                tx.on_rollback(lambda number=number: undone.append(str(number)))
+                raise RuntimeError
+        with tx.savepoint():
+            tx.run("INSERT INTO t VALUES (3)")
+        with contextlib.suppress(RuntimeError), tx.savepoint():
+            tx.run("INSERT INTO t VALUES (4)")
+            raise RuntimeError
+        assert not tx.given_up
+    assert (rows(database), undone) == ([3], ["1", "2"])
+    database.close()
+
+
 def test_a_savepoint_within_a_savepoint_is_undone_alone(path: Path) -> None:
     database = open_with_table(path)
     with database.begin() as tx, tx.savepoint():

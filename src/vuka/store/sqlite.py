@@ -51,19 +51,24 @@ def _with_places(sql: str, places: int) -> str:
 class SqliteTx:
     """One transaction on a connection: see `vuka.store.Tx`."""
 
-    __slots__ = ("_connection", "_cursor", "_undo", "closed")
+    __slots__ = ("_begin", "_connection", "_cursor", "_is_untouched", "_undo", "closed")
 
     def __init__(self, connection: sqlite3.Connection, *, write: bool) -> None:
         self._connection = connection
         self._cursor = connection.cursor()
         self._undo: list[Callable[[], None]] = []
         self.closed = False
-        self._cursor.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+        self._is_untouched = True
+        """Whether nothing has been asked or written in it yet."""
+        self._begin = "BEGIN IMMEDIATE" if write else "BEGIN"
+        self._cursor.execute(self._begin)
 
     def query(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
+        self._is_untouched = False
         return self._cursor.execute(sql, parameters).fetchall()
 
     def named(self, sql: str, parameters: Sequence[Value] = ()) -> list[dict[str, Value]]:
+        self._is_untouched = False
         rows = self._cursor.execute(sql, parameters).fetchall()
         names = [column[0] for column in self._cursor.description]
         return [dict(zip(names, row, strict=True)) for row in rows]
@@ -71,6 +76,7 @@ class SqliteTx:
     def query_in(self, sql: str, values: Sequence[Value], parameters: Sequence[Value] = ()) -> list[Row]:
         if not values:
             return []
+        self._is_untouched = False
         rows: list[Row] = []
         for start in range(0, len(values), IN_LIST_MAX):
             chunk = values[start : start + IN_LIST_MAX]
@@ -82,9 +88,11 @@ class SqliteTx:
         return rows
 
     def run(self, sql: str, parameters: Sequence[Value] = ()) -> int:
+        self._is_untouched = False
         return self._cursor.execute(sql, parameters).rowcount
 
     def run_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
+        self._is_untouched = False
         self._cursor.executemany(sql, rows)
 
     def on_rollback(self, undo: Callable[[], None]) -> None:
@@ -107,17 +115,23 @@ class SqliteTx:
         if self.given_up:
             raise sqlite3.OperationalError("the transaction was given up")
         kept = len(self._undo)
-        self._cursor.execute("SAVEPOINT one")
+        # Where it is all that the transaction has done, the transaction is begun anew when it fails, which is seldom:
+        # for a savepoint SQLite keeps a copy of every page that is changed.
+        is_whole = self._is_untouched
+        if not is_whole:
+            self._cursor.execute("SAVEPOINT one")
         try:
             yield
         except BaseException:
-            if not self.given_up:
-                self._cursor.execute("ROLLBACK TO one")
-                self._cursor.execute("RELEASE one")
             while len(self._undo) > kept:
                 self._undo.pop()()
+            if not self.given_up:
+                for statement in ("ROLLBACK", self._begin) if is_whole else ("ROLLBACK TO one", "RELEASE one"):
+                    self._cursor.execute(statement)
+                self._is_untouched = is_whole
             raise
-        self._cursor.execute("RELEASE one")
+        if not is_whole:
+            self._cursor.execute("RELEASE one")
 
     def commit(self) -> None:
         """Makes it durable: returns after the disk has it."""
