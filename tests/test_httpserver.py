@@ -34,6 +34,8 @@ class Echo:
 
     def accept(self, head: Head) -> _Exchange | Answer:
         self.heads.append(head)
+        if head.path == b"/shed":
+            return Answer(503, sheds=True)
         return Answer(403, (("x-why", "head"),), b"no") if head.path == b"/refused" else _Exchange(self, head)
 
     def refuse(self, fault: Fault) -> Answer:
@@ -447,3 +449,45 @@ async def test_a_stop_does_not_wait_for_ever(served: Served) -> None:
     await served.app.waiting.wait()
     await served.server.stop(0.05)
     await client.end()
+
+
+async def test_beyond_so_many_refusals_a_client_is_read_when_its_turn_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(httpserver, "SHED_MAX", 1)
+    monkeypatch.setattr(httpserver, "SHED_SECONDS", 3_600.0)
+    async with serving() as served:
+        first, second, third = [await served.connect() for _ in range(3)]
+        for client in (first, second):
+            client.send(post(b"/shed", b""))
+            assert (await client.answer())[0] == 503
+        for client, body in ((first, b"first"), (second, b"second"), (third, b"third")):
+            client.send(post(b"/", body))
+        assert [(await client.answer())[2] for client in (first, third)] == [b"first", b"third"]
+        assert served.app.bodies == [b"first", b"third"]
+        served.server._shed_more()
+        assert (await second.answer())[2] == b"second"
+
+
+async def test_clients_that_wait_for_their_turn_have_it_without_being_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(httpserver, "SHED_MAX", 2)
+    monkeypatch.setattr(httpserver, "SHED_SECONDS", 0.01)
+    async with serving() as served:
+        clients = [await served.connect() for _ in range(9)]
+        for _ in range(3):
+            for client in clients:
+                client.send(post(b"/shed", b""))
+            assert [(await client.answer())[0] for client in clients] == [503] * 9
+
+
+async def test_a_client_that_goes_while_it_waits_for_its_turn_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(httpserver, "SHED_MAX", 0)
+    monkeypatch.setattr(httpserver, "SHED_SECONDS", 0.01)
+    async with serving() as served:
+        client = await served.connect()
+        client.send(post(b"/shed", b""))
+        assert (await client.answer())[0] == 503
+        client.writer.close()
+        # With no turn to be had it is not read, and so not seen to go: it goes with the turn that comes.
+        monkeypatch.setattr(httpserver, "SHED_MAX", 1)
+        await served.server.quiet.wait()

@@ -48,6 +48,13 @@ LINGER_SECONDS: Final = 2.0
 To close at once would reset the connection, and the client would lose the answer that says why (RFC 9112 §9.6).
 """
 
+SHED_SECONDS: Final = 0.05
+SHED_MAX: Final = 50
+"""Requests that are refused in so many seconds for want of time to answer them; others are not read for the moment.
+
+To read and refuse one costs a good part of what it costs to take it: beyond a thousand a second little else was done.
+"""
+
 SWEEP_SECONDS: Final = 1.0
 """How often connections are looked at whose time may be over."""
 
@@ -99,6 +106,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     body: bytes = b""
     error_code: str | None = None
     """For whoever counts and logs: what the body says is wrong."""
+    sheds: bool = False
+    """Whether it refuses for want of time: where that happens often the client is read more slowly."""
     written: bytes = b""
     """All of it as it goes out, where it is known beforehand: see `prepared`."""
 
@@ -168,6 +177,7 @@ class _Connection(asyncio.Protocol):
         "_headers",
         "_is_busy",
         "_is_coming_in",
+        "_is_held",
         "_is_last",
         "_is_lingering",
         "_is_paused",
@@ -211,6 +221,8 @@ class _Connection(asyncio.Protocol):
         """Whether the client does not read its answers."""
         self._is_unread = False
         """Whether the connection is not read, because too many requests wait on it."""
+        self._is_held = False
+        """Whether the connection is not read, because too much is refused as it is."""
         self._is_last = False
         """Whether nothing more is read: the connection ends with the answers that are owed."""
         self._lingers = False
@@ -413,9 +425,13 @@ class _Connection(asyncio.Protocol):
         if is_last:
             self._is_last = True
             self._close_if_done()
-        elif self._is_unread and not self._has_too_many(PIPELINED_MAX // 2):
+            return
+        if answer.sheds:
+            self._server.shed(self)
+        if self._is_unread and not self._has_too_many(PIPELINED_MAX // 2):
             self._is_unread = False
-            transport.resume_reading()
+            if not self._is_held:
+                transport.resume_reading()
 
     def _write(self, content: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -441,6 +457,18 @@ class _Connection(asyncio.Protocol):
             self._is_lingering = True
             self._since = self._server.now()
             self._transport.write_eof()
+
+    def hold(self) -> None:
+        """Reads nothing more until `release`."""
+        if self._transport is not None:
+            self._is_held = True
+            self._transport.pause_reading()
+
+    def release(self) -> None:
+        """Goes on reading."""
+        self._is_held = False
+        if self._transport is not None and not self._is_unread and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     # --- what the server does with it ---------------------------------------------------------------------------
 
@@ -511,6 +539,11 @@ class HttpServer:
         self._sweeper: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_said_full = False
+        self._held: deque[_Connection] = deque()
+        """Connections that are not read, because too much is refused as it is."""
+        self._shed = 0
+        """What has been refused for want of time since that was counted last."""
+        self._shed_timer: asyncio.TimerHandle | None = None
         self.quiet = asyncio.Event()
         """Set while there is no connection."""
 
@@ -530,8 +563,9 @@ class HttpServer:
     async def stop(self, timeout_seconds: float) -> None:
         """Takes no more connections and no more requests, answers those that have come, and closes."""
         self.is_stopping = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        for timer in (self._sweeper, self._shed_timer):
+            if timer is not None:
+                timer.cancel()
         if self._listener is not None:
             self._listener.close()
         self.end_connections()
@@ -580,6 +614,25 @@ class HttpServer:
         self._connections.discard(connection)
         if not self._connections:
             self.quiet.set()
+
+    def shed(self, connection: _Connection) -> None:
+        """A request was refused for want of time: beyond so many the connection has to wait for its turn."""
+        if self._shed_timer is None:
+            assert self._loop is not None  # noqa: S101 - requests come after the start
+            self._shed_timer = self._loop.call_later(SHED_SECONDS, self._shed_more)
+        self._shed += 1
+        if self._shed > SHED_MAX:
+            connection.hold()
+            self._held.append(connection)
+
+    def _shed_more(self) -> None:
+        self._shed_timer = None
+        self._shed = 0
+        for _ in range(min(len(self._held), SHED_MAX)):
+            self._held.popleft().release()
+        if self._held:
+            assert self._loop is not None  # noqa: S101 - requests come after the start
+            self._shed_timer = self._loop.call_later(SHED_SECONDS, self._shed_more)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs the answer to a request."""

@@ -270,7 +270,7 @@ def error_answer(error: FspiopError) -> Answer:
     return Answer(error.status, tuple(headers), error_body(error), error.code)
 
 
-_BUSY: Final = prepared(error_answer(busy()))
+_BUSY: Final = prepared(msgspec.structs.replace(error_answer(busy()), sheds=True))
 
 
 def _failed(method: str, resource: str) -> Answer:
