@@ -75,8 +75,10 @@ def memory_of(process_id: int) -> Memory:
         with contextlib.suppress(OSError):
             # Read once: what it has now may be more than it ever had a moment ago.
             status = (PROC / str(each) / "status").read_text(encoding="ascii")
-            now += _line_of(status, "VmRSS") * 1024
-            highest += _line_of(status, "VmHWM") * 1024
+            resident = _line_of(status, "VmRSS") * 1024
+            now += resident
+            # The kernel counts roughly, each thread for itself at first: its highest may be less than what is there.
+            highest += max(resident, _line_of(status, "VmHWM") * 1024)
     return Memory(now, highest)
 
 
