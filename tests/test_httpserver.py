@@ -467,6 +467,20 @@ async def test_beyond_so_many_refusals_a_client_is_read_when_its_turn_comes(monk
         assert (await second.answer())[2] == b"second"
 
 
+async def test_a_client_that_was_refused_several_times_at_once_has_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(httpserver, "SHED_MAX", 1)
+    monkeypatch.setattr(httpserver, "SHED_SECONDS", 3_600.0)
+    async with serving() as served:
+        first, often, last = [await served.connect() for _ in range(3)]
+        for client, times in ((first, 1), (often, 3), (last, 1)):
+            client.send(post(b"/shed", b"") * times)
+            assert [(await client.answer())[0] for _ in range(times)] == [503] * times
+        for client, body in ((often, b"often"), (last, b"last")):
+            client.send(post(b"/", body))
+            served.server._shed_more()
+            assert (await client.answer())[2] == body
+
+
 async def test_clients_that_wait_for_their_turn_have_it_without_being_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

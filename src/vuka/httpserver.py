@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Coroutine, Sequence
 from enum import StrEnum
 from http import HTTPStatus
+from itertools import islice
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 import httptools
@@ -177,7 +178,6 @@ class _Connection(asyncio.Protocol):
         "_headers",
         "_is_busy",
         "_is_coming_in",
-        "_is_held",
         "_is_last",
         "_is_lingering",
         "_is_paused",
@@ -221,8 +221,6 @@ class _Connection(asyncio.Protocol):
         """Whether the client does not read its answers."""
         self._is_unread = False
         """Whether the connection is not read, because too many requests wait on it."""
-        self._is_held = False
-        """Whether the connection is not read, because too much is refused as it is."""
         self._is_last = False
         """Whether nothing more is read: the connection ends with the answers that are owed."""
         self._lingers = False
@@ -426,12 +424,11 @@ class _Connection(asyncio.Protocol):
             self._is_last = True
             self._close_if_done()
             return
-        if answer.sheds:
-            self._server.shed(self)
+        if answer.sheds and self._server.sheds_too_much_with(self):
+            transport.pause_reading()
         if self._is_unread and not self._has_too_many(PIPELINED_MAX // 2):
             self._is_unread = False
-            if not self._is_held:
-                transport.resume_reading()
+            self.read_on()
 
     def _write(self, content: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -458,17 +455,12 @@ class _Connection(asyncio.Protocol):
             self._since = self._server.now()
             self._transport.write_eof()
 
-    def hold(self) -> None:
-        """Reads nothing more until `release`."""
-        if self._transport is not None:
-            self._is_held = True
-            self._transport.pause_reading()
-
-    def release(self) -> None:
-        """Goes on reading."""
-        self._is_held = False
-        if self._transport is not None and not self._is_unread and not self._transport.is_closing():
-            self._transport.resume_reading()
+    def read_on(self) -> None:
+        """Goes on reading, unless too much waits on the connection, or its turn has not come."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self._is_unread or self._server.holds(self):
+            return
+        transport.resume_reading()
 
     # --- what the server does with it ---------------------------------------------------------------------------
 
@@ -539,8 +531,8 @@ class HttpServer:
         self._sweeper: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_said_full = False
-        self._held: deque[_Connection] = deque()
-        """Connections that are not read, because too much is refused as it is."""
+        self._held: dict[_Connection, None] = {}
+        """Connections that are not read, because too much is refused as it is, in the order of their turns."""
         self._shed = 0
         """What has been refused for want of time since that was counted last."""
         self._shed_timer: asyncio.TimerHandle | None = None
@@ -612,24 +604,31 @@ class HttpServer:
     def forget(self, connection: _Connection) -> None:
         """A connection is gone."""
         self._connections.discard(connection)
+        self._held.pop(connection, None)
         if not self._connections:
             self.quiet.set()
 
-    def shed(self, connection: _Connection) -> None:
-        """A request was refused for want of time: beyond so many the connection has to wait for its turn."""
+    def holds(self, connection: _Connection) -> bool:
+        """Whether a connection is not read until its turn comes."""
+        return connection in self._held
+
+    def sheds_too_much_with(self, connection: _Connection) -> bool:
+        """Notes that a request was refused for want of time; True where the connection has to wait for its turn now."""
         if self._shed_timer is None:
             assert self._loop is not None  # noqa: S101 - requests come after the start
             self._shed_timer = self._loop.call_later(SHED_SECONDS, self._shed_more)
         self._shed += 1
-        if self._shed > SHED_MAX:
-            connection.hold()
-            self._held.append(connection)
+        if self._shed <= SHED_MAX:
+            return False
+        self._held.setdefault(connection)
+        return True
 
     def _shed_more(self) -> None:
         self._shed_timer = None
         self._shed = 0
-        for _ in range(min(len(self._held), SHED_MAX)):
-            self._held.popleft().release()
+        for connection in list(islice(self._held, SHED_MAX)):
+            del self._held[connection]
+            connection.read_on()
         if self._held:
             assert self._loop is not None  # noqa: S101 - requests come after the start
             self._shed_timer = self._loop.call_later(SHED_SECONDS, self._shed_more)

@@ -28,9 +28,9 @@ TMPFS_BYTES: Final = 64 * 1024 * 1024
 LOITERERS: Final = 60
 FLOOD: Final = 300
 CONNECTIONS_MAX: Final = 128
-QUEUE_MAX: Final = 8
+QUEUE_MAX: Final = 24
 ASKING: Final = 96
-"""Requests under way at once: far more than may wait."""
+"""Requests under way at once: four times what may wait."""
 MEMORY_MORE_MAX: Final = 150 * 2**20
 RECOVERY_SECONDS_MAX: Final = 10
 
@@ -358,6 +358,7 @@ async def overload(scheme: Scheme, rounds: int) -> None:
             stopping.set()
             await asyncio.gather(*asking)
             await client.close()
+        assert scheme.faults["request refused, rightly"], "nobody was refused"
         await scheme.hub.healthy(RECOVERY_SECONDS_MAX)
         await scheme.moves_on()
 

@@ -33,12 +33,6 @@ CPU_SECONDS_MAX = 2.0
 """For one input of a few hundred bytes: far more than any takes, and far less than one that takes for ever."""
 
 
-def _seconds(check: Check, value: Any) -> float:
-    began = time.thread_time()
-    check(value)
-    return time.thread_time() - began
-
-
 def tried(name: str, inputs: st.SearchStrategy[Any], check: Check, *, examples: int, fresh: bool) -> int:
     """Tries a decoder with so many inputs; how many there were."""
     count = 0
@@ -54,10 +48,9 @@ def tried(name: str, inputs: st.SearchStrategy[Any], check: Check, *, examples: 
     def one(value: Any) -> None:
         nonlocal count
         count += 1
-        took = _seconds(check, value)
-        if took >= CPU_SECONDS_MAX:
-            # The garbage of all tests before may have been collected in it; what takes for ever does so again.
-            took = _seconds(check, value)
+        began = time.thread_time()
+        check(value)
+        took = time.thread_time() - began
         assert took < CPU_SECONDS_MAX, f"{name}: {took:.1f} s of CPU for one input"
 
     one()
