@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,8 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from vuka.cli.process import free_port
 
 READY_SECONDS = 30
 COMMAND_SECONDS = 60
@@ -92,14 +93,6 @@ def shape(text: str) -> list[str]:
     for pattern, name in _VARYING:
         text = pattern.sub(name, text)
     return [line.rstrip() for line in text.strip().splitlines()]
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Reader:

@@ -10,11 +10,12 @@ import contextlib
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from vuka.cli.process import free_port
 
 HOW_TO_GET_IT = "PostgreSQL's server is not installed here. As root: apt-get install postgresql"
 
@@ -55,9 +56,7 @@ class Server:
         self.settings = {**_SETTINGS, **settings}
         self.user = _user()
         self.process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         group = None if self.user is None else pwd.getpwnam(self.user).pw_gid
         self._as: dict[str, object] = (
             {} if self.user is None else {"user": self.user, "group": group, "extra_groups": []}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import secrets
 import signal
 import socket
 import ssl
@@ -20,6 +22,12 @@ from vuka.cli.output import fail
 
 START_SECONDS_MAX = 20.0
 STOP_SECONDS_MAX = 15.0
+
+PORTS = range(20_000, 32_768)
+"""Ports below those that Linux gives to connections, by its defaults (``net.ipv4.ip_local_port_range``)."""
+
+# From anywhere on, in turn: none twice, and hardly ever one that another process looks at in the same moment.
+_turns = itertools.count(secrets.randbelow(len(PORTS)))
 
 
 class HubProcess(msgspec.Struct):
@@ -79,11 +87,15 @@ def hub_process(
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on now: of those that the system gives to nobody who does not ask for them by number.
+
+    Before whoever wants it listens on it, or while that one is started again, no connection of another takes it.
+    """
+    while True:
+        port = PORTS.start + next(_turns) % len(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _wait_until_healthy(hub: HubProcess, tls: ssl.SSLContext | None) -> None:
