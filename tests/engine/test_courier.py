@@ -296,6 +296,20 @@ def test_a_message_that_expired_in_the_queue_and_is_sent_again_waits_between_its
     assert take(lane, 160) == [1]
 
 
+def test_what_an_operator_has_sent_again_is_next_and_no_pause_holds_it_up() -> None:
+    lane = Lane(CourierSettings(in_flight_max=32, retry_first_ms=1_000, probe_max_ms=5_000), lambda: 1.0)
+    many = posted(lane, *(delivery(number) for number in range(FAILURES_BEFORE_PROBING)))
+    take(lane, 0)
+    for each in many:
+        lane.failed(each, 0)
+    posted(lane, delivery(8), at_ms=5)
+    assert take(lane, 10) == [], "the participant is left alone"
+    assert lane.post(delivery(9), 10, is_next=True)
+    assert lane.statistics().oldest_queued_ms == 5
+    assert take(lane, 10) == [9]
+    assert take(lane, 10) == [], "it is the probe"
+
+
 def test_what_expires_behind_a_message_that_waits_long_leaves_nothing_behind() -> None:
     lane = Lane(SETTINGS, lambda: 1.0)
     posted(lane, delivery(1), delivery(2))

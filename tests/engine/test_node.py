@@ -612,6 +612,32 @@ async def test_a_refused_message_is_parked_and_listed_and_arrives_when_it_is_sen
         await node.engine.resend(parked.message_id)
 
 
+async def test_a_message_sent_again_goes_before_those_that_wait_for_the_first_time(tmp_path: Path) -> None:
+    async with _started(_config(tmp_path, courier=Courier(in_flight_max=1))) as node:
+        node.answer = Answer(400)
+        refused = node.prepare("1 USD")
+        await node.engine.submit(refused)
+        parked = await node.noted(DeliveryOutcome.PARKED)
+        release = asyncio.Event()
+
+        async def slow(_inquiry: Inquiry) -> Answer:
+            await release.wait()
+            return Answer(202)
+
+        node.answer = slow
+        node.got.clear()
+        busy, waiting = node.prepare("1 USD"), node.prepare("1 USD")
+        await node.engine.submit(busy)
+        await node.until_got(1)
+        await node.engine.submit(waiting)
+        await node.engine.resend(parked.delivery.id)
+        release.set()
+        await node.until_got(3)
+        await node.engine.stop()
+        expected = [busy.message.body, refused.message.body, waiting.message.body]
+        assert [each.body for each in node.got] == expected
+
+
 async def test_a_message_sent_again_while_the_queue_is_full_waits_in_the_outbox(tmp_path: Path) -> None:
     async with _started(_config(tmp_path, courier=Courier(queue_max=1, in_flight_max=1))) as node:
         node.answer = Answer(400)

@@ -125,7 +125,7 @@ class Lane:
         self._jitter = jitter
         self._waiting: dict[int, Delivery] = {}
         self._flying: set[int] = set()
-        # When each was posted, the oldest first; in milliseconds, as all times here.
+        # When each was posted, in the order in which they go out; in milliseconds, as all times here.
         self._fresh: OrderedDict[int, int] = OrderedDict()
         self._retrying: dict[int, int] = {}
         self._retries: list[tuple[int, int]] = []
@@ -154,10 +154,11 @@ class Lane:
         """Whether the participant is being probed."""
         return LaneState.PROBING if self._failures >= FAILURES_BEFORE_PROBING else LaneState.OPEN
 
-    def post(self, delivery: Delivery, now_ms: int) -> bool:
+    def post(self, delivery: Delivery, now_ms: int, *, is_next: bool = False) -> bool:
         """Queues a message; one that is queued already stays as it is. False where the queue is full.
 
-        What is only routed may take half of the queue: it never keeps out what the hub owes.
+        What is only routed may take half of the queue: it never keeps out what the hub owes. Where ``is_next``, it goes
+        before all that is new, and no pause holds it up: an operator who has it sent again knows what has been mended.
         """
         if delivery.id in self._waiting or delivery.id in self._flying:
             return True
@@ -170,6 +171,9 @@ class Lane:
         self._bytes += _size_of(delivery)
         self._waiting[delivery.id] = delivery
         self._fresh[delivery.id] = now_ms
+        if is_next:
+            self._fresh.move_to_end(delivery.id, last=False)
+            self._pause_until_ms = 0
         self._watch_deadline(delivery)
         return True
 
@@ -365,7 +369,7 @@ class Lane:
             waiting_retry=len(self._retrying),
             delivered=self.delivered,
             parked=self.parked,
-            oldest_queued_ms=next(iter(self._fresh.values()), None),
+            oldest_queued_ms=min(self._fresh.values(), default=None),
         )
 
 
@@ -408,8 +412,8 @@ class Courier:
         self._quiet = asyncio.Event()
         self._quiet.set()
 
-    def post(self, delivery: Delivery) -> bool:
-        """Queues a message and starts what may start. False where that participant's queue is full."""
+    def post(self, delivery: Delivery, *, is_next: bool = False) -> bool:
+        """Queues a message and starts what may start; see `Lane.post`. False where that participant's queue is full."""
         if self._stopping:
             return False
         lane = self._lanes.get(delivery.to)
@@ -419,7 +423,7 @@ class Courier:
         if self._may_send() and lane.start_at_once(delivery, now_ms):
             self._attempt(delivery.to, lane, delivery)
             return True
-        if not lane.post(delivery, now_ms):
+        if not lane.post(delivery, now_ms, is_next=is_next):
             return False
         self._pump(delivery.to, lane)
         return True

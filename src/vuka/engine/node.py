@@ -462,16 +462,19 @@ class Engine:
             return function(tx, self._ledger_to_read(tx, self._clock_ms() * 1_000_000), directory)
 
     async def resend(self, message_id: int) -> None:
-        """Has a parked message sent again, with a new deadline. Raises `OperatorError` where none is parked."""
-        deadline_ms = self._clock_ms() + self.config.scheme.result_deadline_seconds * 1000
+        """Has a parked message sent again, next and with a new deadline.
+
+        Raises `OperatorError` where none is parked.
+        """
+        lasts_ms = self.config.scheme.result_deadline_seconds * 1000
         shared = self._membership is not None
-        await self.submit(Unpark(message_id=message_id, deadline_ms=deadline_ms, is_shared=shared))
+        await self.submit(Unpark(message_id=message_id, lasts_ms=lasts_ms, is_shared=shared))
         if self._membership is not None and node_of(message_id) != self._membership.seat.number:
             # Whoever holds its number sends it: that it was asked again is in the tables.
             return
         with self.database.read() as tx:
             delivery = outbox.load_one(tx, message_id)
-        if delivery is not None and not self.courier.post(delivery):
+        if delivery is not None and not self.courier.post(delivery, is_next=True):
             before = delivery.id - 1
             self._behind[delivery.to] = min(self._behind.get(delivery.to, before), before)
 
@@ -1166,7 +1169,8 @@ class Unpark(Command, frozen=True, kw_only=True):
     """An operator has a parked message sent again."""
 
     message_id: int
-    deadline_ms: int
+    lasts_ms: int
+    """How long it is worth sending, from the commit on."""
     is_shared: bool = False
     """Whether another hub process may have to send it."""
 
@@ -1189,7 +1193,8 @@ def _check_disk(work: Work, commands: Sequence[CheckDisk]) -> list[Outcome]:
 def _unpark(work: Work, commands: Sequence[Unpark]) -> list[Outcome]:
     outcomes: list[Outcome] = []
     for command in commands:
-        if not outbox.unpark(work.tx, command.message_id, deadline_ms=command.deadline_ms, now_ms=work.now_ms):
+        deadline_ms = work.now_ms + command.lasts_ms
+        if not outbox.unpark(work.tx, command.message_id, deadline_ms=deadline_ms, now_ms=work.now_ms):
             outcomes.append(Outcome(error=OperatorError(f"No message {command.message_id} is parked.")))
             continue
         if command.is_shared:
