@@ -68,3 +68,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_wrong_variable_is_refused_naming_its_key() -> None:
     with pytest.raises(OperatorError, match=r"participants_api\.port"):
         load(None, {"VUKA_PARTICIPANTS_API_PORT": "70000"})
+
+
+def test_what_is_no_text_is_refused_naming_where_it_stands() -> None:
+    with pytest.raises(OperatorError, match="VUKA_ENGINE_QUEUE_MAX is not UTF-8"):
+        load(None, {"VUKA_ENGINE_QUEUE_MAX": "\udc80"})
+    with pytest.raises(OperatorError, match="data_dir is not UTF-8"):
+        load(None, {}, data_dir="/srv/\udcff")

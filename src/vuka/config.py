@@ -622,17 +622,28 @@ def load(file: Path | None, environment: Mapping[str, str], **overrides: object)
     for variable, text in environment.items():
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable not in known:
             continue
+        _check_text(variable, text)
         section, _, key = known[variable].rpartition(".")
         target = raw.setdefault(section, {}) if section else raw
         # What is no section is refused below, by its name.
         if isinstance(target, dict):
             target[key] = text
+    for key, value in overrides.items():
+        _check_text(key, value)
     raw.update({key: value for key, value in overrides.items() if value is not None})
     try:
         # Values of the environment are text: `strict=False` reads "4000" and "true" as what the key needs.
         return msgspec.convert(raw, Config, strict=False)
     except msgspec.ValidationError as error:
         raise OperatorError(f"The configuration is not valid: {error}. See `vuka config --describe`.") from None
+
+
+def _check_text(name: str, value: object) -> None:
+    """Refuses what can't be written down. The system hands over any bytes, those that are no text as surrogates."""
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        raise OperatorError(f"The configuration is not valid: {name} is not UTF-8.") from None
 
 
 def settings() -> Iterator[Setting]:

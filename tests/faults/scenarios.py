@@ -24,7 +24,9 @@ from vuka.httpclient import HttpClient, Request
 from vuka.sim.participant import now_ms
 
 MS_PER_HOUR: Final = 3_600_000
-TMPFS_BYTES: Final = 64 * 1024 * 1024
+DISK_BYTES: Final = 64 * 1024 * 1024
+DISK_BYTES_A_ROUND: Final = 8 * 1024 * 1024
+"""Far more than the payments of a round take: the disk is full when something else fills it, and not before."""
 LOITERERS: Final = 60
 FLOOD: Final = 300
 CONNECTIONS_MAX: Final = 128
@@ -33,6 +35,11 @@ ASKING: Final = 96
 """Requests under way at once: four times what may wait."""
 MEMORY_MORE_MAX: Final = 150 * 2**20
 RECOVERY_SECONDS_MAX: Final = 10
+
+
+def any_disk(_data: Path, _rounds: int) -> contextlib.AbstractContextManager[None]:
+    """Where the data directory is made is as good as anywhere."""
+    return contextlib.nullcontext()
 
 
 class Scenario(msgspec.Struct, frozen=True):
@@ -45,8 +52,8 @@ class Scenario(msgspec.Struct, frozen=True):
     breaks: Callable[[Scheme, int], Awaitable[None]]
     environment: Mapping[str, str] = {}
     expires_ms: int = 8_000
-    on_disk: Callable[[Path], contextlib.AbstractContextManager[None]] = lambda _data: contextlib.nullcontext()
-    """What the data directory lies on. Raises `LookupError` where this machine or user can't have that."""
+    on_disk: Callable[[Path, int], contextlib.AbstractContextManager[None]] = any_disk
+    """What the data directory lies on, for so many rounds. Raises `LookupError` where it can't be had here."""
 
 
 # --- processes that die -----------------------------------------------------------------------------------------
@@ -166,10 +173,10 @@ def _fill(file: Path) -> None:
 
 
 @contextlib.contextmanager
-def small_disk(data: Path) -> Iterator[None]:
+def small_disk(data: Path, rounds: int) -> Iterator[None]:
     """A filesystem of its own, in memory, for the data directory. Raises `LookupError` where none may be mounted."""
     data.mkdir()
-    _mount("-t", "tmpfs", "-o", f"size={TMPFS_BYTES}", "tmpfs", str(data))
+    _mount("-t", "tmpfs", "-o", f"size={DISK_BYTES + rounds * DISK_BYTES_A_ROUND}", "tmpfs", str(data))
     try:
         yield
     finally:
@@ -429,7 +436,7 @@ async def run(
     """Runs scenarios in one scheme. Raises `LookupError` where this machine or user can't have what they need."""
     data = directory / "hub"
     environment = {key: value for each in scenarios for key, value in each.environment.items()}
-    with scenarios[0].on_disk(data):
+    with scenarios[0].on_disk(data, rounds(scenarios[0])):
         async with scheme(
             name,
             data,
