@@ -64,6 +64,12 @@ def test_commits_are_timed_with_the_log_folded_beside_them_and_by_them(tmp_path:
     assert not list(tmp_path.iterdir())
 
 
+def test_how_steady_a_machine_is_is_told() -> None:
+    done = _run("steadiness", "--seconds", "0.2")
+    assert done.returncode == 0, done.stderr
+    assert "p99.9 times" in done.stdout
+
+
 def test_a_commit_is_compared_with_itself() -> None:
     bench = "--scenario clearing --security plain --concurrency 2 --seconds 0.3 --warmup 0.1 --participants 2"
     done = _run("compare", ".", ".", "--runs", "1", "--bench", bench)
