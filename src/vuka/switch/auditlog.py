@@ -472,9 +472,9 @@ def find(tx: Tx, search: Search, *, before: int | None = None, limit: int = 100)
 
 
 _FIRST_SINCE: Final = f"""SELECT COALESCE(MIN(seq), {LATEST}) FROM
-    (SELECT seq FROM audit_entry WHERE at_ms >= ? ORDER BY at_ms LIMIT {SCANNED_MAX}) AS some"""
+    (SELECT seq FROM audit_entry WHERE at_ms >= ? ORDER BY at_ms LIMIT {SCANNED_MAX}) AS scanned"""
 _LAST_UNTIL: Final = f"""SELECT COALESCE(MAX(seq), 0) FROM
-    (SELECT seq FROM audit_entry WHERE at_ms < ? ORDER BY at_ms DESC LIMIT {SCANNED_MAX}) AS some"""
+    (SELECT seq FROM audit_entry WHERE at_ms < ? ORDER BY at_ms DESC LIMIT {SCANNED_MAX}) AS scanned"""
 """The number that a time stands for; a clock that was set back is seen through as far as a search goes."""
 
 
