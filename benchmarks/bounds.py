@@ -37,16 +37,18 @@ import uvloop
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from growth import CLEARING, PLAIN, Filler, make_hub
+from growth import CLEARING, PLAIN, Filler
 from vuka.api.fspiop import Accepted, FspiopApi
 from vuka.api.hub import Hub, open_database
 from vuka.api.server import SWITCH_INTERVAL_SECONDS
 from vuka.cli.bench.machine import Machine, describe
 from vuka.cli.bench.observed import usage_of
 from vuka.cli.bench.security import make_secrets
-from vuka.cli.bench.session import Terms, in_turn, run_session
+from vuka.cli.bench.session import Terms, drive, in_turn, run_session, running_hub, stop
+from vuka.cli.hub import found
 from vuka.cli.options import read_config
 from vuka.cli.output import print_table
+from vuka.config import load
 from vuka.fspiop.jws import PrivateKey, verify
 from vuka.fspiop.messages import TransfersIDPutResponse, TransfersPostRequest
 from vuka.fspiop.times import format_datetime_ms, format_http_date
@@ -54,6 +56,7 @@ from vuka.httpclient import HttpClient, Request
 from vuka.httpserver import Answer, Exchange, Head, HttpServer
 from vuka.sim.bench.messages import (
     COMPLETED,
+    CURRENCY,
     DATE,
     EXPIRES,
     PARTY,
@@ -486,7 +489,10 @@ def run(options: argparse.Namespace, folder: Path) -> Bounds:
 
     data = folder / "hub"
     terms = Terms(folder, make_secrets(folder, 8), seconds=options.seconds, warmup_seconds=1.0)
-    make_hub(terms, data)
+    found(load(None, {}, data_dir=str(data)), "Bounds", [CURRENCY])
+    with running_hub(terms, PLAIN, data) as hub:
+        drive(terms, CLEARING, PLAIN, in_turn([]), hub, data / "ends")
+        stop(hub)
     # Under load first: what follows fills these data.
     sessions = [
         run_session(terms, CLEARING, PLAIN, in_turn([Shape(concurrency=UNDER_WAY)]), name=f"load{number}").figures[0]

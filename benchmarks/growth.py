@@ -87,18 +87,14 @@ class Growth(msgspec.Struct):
 class Filler:
     """Commits transfers in process, as the engine does, among participants that the hub knows."""
 
-    def __init__(self, config: Config, *, batch: int = BATCH, folds_beside: bool = False) -> None:
+    def __init__(self, config: Config, *, batch: int = BATCH) -> None:
         self._config = config
         self._batch = batch
         self.decide_seconds = 0.0
         """CPU that this thread has used to decide and write, without the commits."""
         self.commit_seconds = 0.0
         """CPU of the commits; what waited for the disk is not in it."""
-        self.commits_ms: list[float] = []
-        """How long each commit took, by the clock."""
         self._database = Database.open(config.database_path)
-        if folds_beside:
-            self._database.fold_beside()
         self._pairs = make_pairs(NAMES[:8], reserves=True, host="127.0.0.1")
         self._rules = Rules(
             use_cases(QuoteRules()),
@@ -144,9 +140,8 @@ class Filler:
             outbox=self._outbox,
             marks=marks,
         )
-        decided, started = time.thread_time(), time.perf_counter()
+        decided = time.thread_time()
         tx.commit()
-        self.commits_ms.append((time.perf_counter() - started) * 1_000)
         self.decide_seconds += decided - began
         self.commit_seconds += time.thread_time() - decided
         if batch.written is not None:
@@ -217,14 +212,6 @@ class Filler:
         )
 
 
-def make_hub(terms: Terms, data: Path) -> None:
-    """A new hub with participants that may pay, and no transfers."""
-    found(load(None, {}, data_dir=str(data)), "Benchmark", [CURRENCY])
-    with running_hub(terms, PLAIN, data) as hub:
-        drive(terms, CLEARING, PLAIN, in_turn([]), hub, data / "ends")
-        stop(hub)
-
-
 def measure(terms: Terms, data: Path, size: int, fill_per_second: float, audit_max: int) -> AtSize:
     """Starts a hub on the data and puts it under load. Raises `BenchError` and `DisagreementError`."""
     last = last_transfer(data)
@@ -274,7 +261,11 @@ def run(options: argparse.Namespace, folder: Path) -> Growth:
     """Everything that was asked for."""
     terms = Terms(folder, make_secrets(folder, 8), journal=options.journal, seconds=options.seconds, warmup_seconds=1.0)
     data = folder / "hub"
-    make_hub(terms, data)
+    found(load(None, {}, data_dir=str(data)), "Growth", [CURRENCY])
+    with running_hub(terms, PLAIN, data) as hub:
+        # Nothing but taking everybody in.
+        drive(terms, CLEARING, PLAIN, in_turn([]), hub, data / "ends")
+        stop(hub)
     growth = Growth(describe(folder), options.seconds, options.journal, [])
     have = 0
     for size in sorted(options.transfers):

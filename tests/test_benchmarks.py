@@ -56,14 +56,6 @@ def test_every_part_of_a_transfers_cost_is_measured_and_so_is_its_bound(tmp_path
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_commits_are_timed_with_the_log_folded_beside_them_and_by_them(tmp_path: Path) -> None:
-    done = _run("commits", "--transfers", "40", "--runs", "1", "--directory", str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    assert "Commits of 8 commands" in done.stdout
-    assert "longest" in done.stdout
-    assert not list(tmp_path.iterdir())
-
-
 def test_how_steady_a_machine_is_is_told() -> None:
     done = _run("steadiness", "--seconds", "0.2")
     assert done.returncode == 0, done.stderr

@@ -35,7 +35,6 @@ from vuka.ledger.choice import check_choice, open_ledger
 from vuka.ledger.model import Ledger
 from vuka.store import Database, Tx
 from vuka.store.migrate import open_place
-from vuka.store.sqlite import Database as SqliteDatabase
 from vuka.switch import (
     access,
     account_types,
@@ -261,11 +260,8 @@ class Hub:
 
 
 def open_database(config: Config) -> Database:
-    """Opens the hub's database to serve from it. Raises `OperatorError` where there is none yet."""
+    """Opens the hub's database. Raises `OperatorError` where there is none yet."""
     place = config.place
     if isinstance(place, Path) and not place.exists():
         raise OperatorError(f"There is no hub in {config.data_dir}. Make one with: vuka init --data {config.data_dir}")
-    database = open_place(place)
-    if isinstance(database, SqliteDatabase):
-        database.fold_beside()
-    return database
+    return open_place(place)

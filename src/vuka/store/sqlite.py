@@ -17,16 +17,12 @@ from typing import Final
 from urllib.parse import quote
 
 from vuka.store import Row, Value
-from vuka.store.folding import ROWS_MAX, Folder
 
 BUSY_TIMEOUT_MS: Final = 10_000
 """How long to wait for another process that writes the same file."""
 
 WAL_PAGES_MAX: Final = 4_000
 """Pages of 4 KiB in the write-ahead log before a commit also moves them into the database."""
-
-WAL_PAGES_MAX_BESIDE: Final = 32_000
-"""The same where a thread does that before: only if it can't does a commit have to."""
 
 PAGE_CACHE_KIB: Final = 32 * 1024
 STATEMENTS_CACHED: Final = 512
@@ -55,11 +51,10 @@ def _with_places(sql: str, places: int) -> str:
 class SqliteTx:
     """One transaction on a connection: see `vuka.store.Tx`."""
 
-    __slots__ = ("_begin", "_connection", "_cursor", "_folder", "_is_untouched", "_undo", "closed")
+    __slots__ = ("_begin", "_connection", "_cursor", "_is_untouched", "_undo", "closed")
 
-    def __init__(self, connection: sqlite3.Connection, *, write: bool, folder: Folder | None = None) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, write: bool) -> None:
         self._connection = connection
-        self._folder = folder
         self._cursor = connection.cursor()
         self._undo: list[Callable[[], None]] = []
         self.closed = False
@@ -144,8 +139,6 @@ class SqliteTx:
         self.closed = True
         self._undo.clear()
         self._cursor.close()
-        if self._folder is not None:
-            self._folder.committed(self._connection)
 
     def rollback(self) -> None:
         """Undoes everything, in the tables and in what memory kept on their strength."""
@@ -173,7 +166,6 @@ class Database:
         self._writer = self._connect(writable=not read_only)
         # A database in memory has one connection: a second would be another database.
         self._reader = self._writer if path is None else self._connect(writable=False)
-        self._folder: Folder | None = None
 
     @property
     def commits_at_once(self) -> bool:
@@ -213,17 +205,7 @@ class Database:
 
     def start(self) -> SqliteTx:
         """A write transaction that the caller ends with `commit` or `rollback`."""
-        return SqliteTx(self._writer, write=True, folder=self._folder)
-
-    def fold_beside(self, *, rows_max: int = ROWS_MAX) -> None:
-        """Has a thread fold the log into the file from now on, so that no commit takes long for that.
-
-        For a file that this process alone writes, and writes much. Other transactions must not be open.
-        """
-        if self.path is None or self._read_only or self._folder is not None:
-            return
-        self._writer.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES_MAX_BESIDE}")
-        self._folder = Folder(self.path, lambda: self._connect(writable=True), rows_max=rows_max)
+        return SqliteTx(self._writer, write=True)
 
     @contextlib.contextmanager
     def begin(self) -> Iterator[SqliteTx]:
@@ -264,9 +246,6 @@ class Database:
 
     def close(self) -> None:
         """Closes the connections; the write-ahead log is folded into the file."""
-        if self._folder is not None:
-            self._folder.close()
-            self._folder = None
         self._reader.close()
         self._writer.close()
 
