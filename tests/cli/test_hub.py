@@ -102,6 +102,17 @@ def test_several_processes_on_a_cluster_need_records_that_they_can_share(data: P
     )
 
 
+@pytest.mark.parametrize("may_lose", [True, False])
+def test_several_processes_on_a_sqlite_that_may_lose_pages_are_warned_of(
+    data: Path, monkeypatch: pytest.MonkeyPatch, may_lose: bool
+) -> None:
+    vuka("init", "--data", str(data), "-c", "USD")
+    monkeypatch.setattr("vuka.cli.hub.may_lose_pages", lambda: may_lose)
+    monkeypatch.setattr("vuka.cli.workers.Workers.run", lambda _self: None)
+    said = vuka("serve", "--data", str(data), "--workers", "2", environment={"VUKA_PARTICIPANTS_API_PORT": "0"})
+    assert ("https://www.sqlite.org/wal.html#walresetbug" in said.stderr) is may_lose
+
+
 # --- configuration ----------------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vuka.store.sqlite import Database
+from vuka.store.sqlite import Database, may_lose_pages
 
 
 @pytest.fixture
@@ -257,3 +257,22 @@ def test_what_is_not_a_database_is_not_opened(path: Path) -> None:
     path.write_bytes(b"not a database, but long enough to be read as one" * 100)
     with pytest.raises(sqlite3.DatabaseError):
         Database.open(path)
+
+
+@pytest.mark.parametrize(
+    ("version", "may"),
+    [
+        ((3, 40, 1), True),
+        ((3, 44, 5), True),
+        ((3, 44, 6), False),
+        ((3, 45, 0), True),
+        ((3, 50, 6), True),
+        ((3, 50, 7), False),
+        ((3, 51, 0), True),
+        ((3, 51, 2), True),
+        ((3, 51, 3), False),
+        ((3, 52, 0), False),
+    ],
+)
+def test_which_versions_may_lose_what_several_processes_write(version: tuple[int, int, int], may: bool) -> None:
+    assert may_lose_pages(version) is may

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import getpass
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from vuka.errors import FspiopError, OperatorError
 from vuka.money import CURRENCIES
 from vuka.store import CommitUnknownError, UnavailableError
 from vuka.store.migrate import HEAD, current_revision, migrate, open_place
+from vuka.store.sqlite import may_lose_pages
 
 if TYPE_CHECKING:
     from vuka.store import Tx
@@ -251,6 +253,8 @@ def serve(
             "Several processes on a TigerBeetle cluster need their records in PostgreSQL (store.url): "
             "on SQLite serve without --workers."
         )
+    if workers > 1 and isinstance(effective.place, Path) and may_lose_pages():
+        _say_what_workers_risk()
     try:
         with locked(effective) as lock_fd:
             upgrade(effective)
@@ -263,6 +267,15 @@ def serve(
                 Workers(effective, config, workers, lock_fd).run()
     except OperatorError as error:
         fail(str(error))
+
+
+def _say_what_workers_risk() -> None:
+    said = (
+        f"SQLite {sqlite3.sqlite_version} may, once in a great while, lose what several processes write "
+        "(https://www.sqlite.org/wal.html#walresetbug). Serve without --workers, from PostgreSQL (store.url), "
+        "or with SQLite 3.51.3 or later."
+    )
+    errors.print(Text(said, style="bold yellow"), highlight=False, soft_wrap=True)
 
 
 def _say_what_is_open(config: Config) -> None:

@@ -36,6 +36,15 @@ sqlite3.register_adapter(type(None), {None: None}.get)
 sqlite3.register_adapter(bytes, bytes)
 
 
+def may_lose_pages(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
+    """Whether this SQLite may lose what it has written where several processes write and fold the log.
+
+    It takes a checkpoint that begins just after another one, while a third process begins the log anew
+    (https://www.sqlite.org/wal.html#walresetbug). One process that writes, beside any that read, is safe with each.
+    """
+    return not (version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45))
+
+
 def read_only_uri(path: Path) -> str:
     """How SQLite is asked for a file that it must not write; what means something in a URI is escaped."""
     return f"file:{quote(str(path))}?mode=ro"
