@@ -296,18 +296,65 @@ def test_a_message_that_expired_in_the_queue_and_is_sent_again_waits_between_its
     assert take(lane, 160) == [1]
 
 
-def test_what_an_operator_has_sent_again_is_next_and_no_pause_holds_it_up() -> None:
+@pytest.fixture
+def probing() -> Lane:
+    """A lane whose participant has failed often: it is left alone until 1,000."""
     lane = Lane(CourierSettings(in_flight_max=32, retry_first_ms=1_000, probe_max_ms=5_000), lambda: 1.0)
     many = posted(lane, *(delivery(number) for number in range(FAILURES_BEFORE_PROBING)))
     take(lane, 0)
     for each in many:
         lane.failed(each, 0)
-    posted(lane, delivery(8), at_ms=5)
-    assert take(lane, 10) == [], "the participant is left alone"
-    assert lane.post(delivery(9), 10, is_next=True)
-    assert lane.statistics().oldest_queued_ms == 5
-    assert take(lane, 10) == [9]
-    assert take(lane, 10) == [], "it is the probe"
+    return lane
+
+
+def test_what_an_operator_has_sent_again_goes_first_and_no_pause_holds_it_up(probing: Lane) -> None:
+    posted(probing, delivery(8), at_ms=5)
+    assert take(probing, 10) == [], "the participant is left alone"
+    assert probing.post(delivery(9), 10, is_first=True)
+    assert (probing.statistics().queued, probing.statistics().oldest_queued_ms) == (2, 5)
+    assert take(probing, 10) == [9]
+    assert take(probing, 10) == [], "it is the probe"
+
+
+def test_what_an_operator_has_sent_again_does_not_wait_for_a_probe_on_its_way_to_nowhere(probing: Lane) -> None:
+    posted(probing, delivery(8), at_ms=5)
+    assert take(probing, 1_000) == [8]
+    again, later = delivery(9), delivery(10)
+    assert probing.post(again, 1_010, is_first=True)
+    assert probing.post(later, 1_020, is_first=True)
+    assert take(probing, 1_020) == [9], "one beside the probe, and no more"
+    probing.failed(again, 1_030)
+    assert take(probing, 1_030) == [10], "those sent again go out in their order"
+    probing.arrived(later)
+    assert probing.state is LaneState.OPEN, "one of them has shown that the participant works"
+
+
+def test_a_message_that_waits_already_goes_first_when_it_is_sent_again(probing: Lane) -> None:
+    posted(probing, delivery(8), delivery(9), at_ms=5)
+    assert probing.post(delivery(9), 10, is_first=True)
+    assert take(probing, 10) == [9]
+    assert take(probing, 1_000) == []
+    assert len(probing) == FAILURES_BEFORE_PROBING + 2
+
+
+def test_what_is_sent_again_goes_before_what_is_due_again_but_keeps_the_bound_on_messages_under_way(lane: Lane) -> None:
+    first, second = posted(lane, delivery(1), delivery(2))
+    assert take(lane, 0) == [1, 2]
+    lane.failed(first, 0)
+    assert lane.post(delivery(3), 100, is_first=True)
+    assert lane.post(delivery(4), 100, is_first=True)
+    assert take(lane, 100) == [3], "two may be under way"
+    lane.arrived(second)
+    assert take(lane, 100) == [4]
+
+
+def test_what_is_sent_again_and_can_not_go_out_in_time_is_parked(lane: Lane) -> None:
+    posted(lane, delivery(1), delivery(2))
+    take(lane, 0)
+    assert lane.post(delivery(3, deadline_ms=50), 10, is_first=True)
+    assert lane.next_due_ms(10) == 50
+    assert [each.id for each in lane.expired(50)] == [3]
+    assert (len(lane), lane.statistics().queued) == (2, 0)
 
 
 def test_what_expires_behind_a_message_that_waits_long_leaves_nothing_behind() -> None:

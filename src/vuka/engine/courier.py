@@ -116,8 +116,8 @@ class ParticipantStatistics(msgspec.Struct, frozen=True):
 class Lane:
     """The queue of one participant, driven by the time it is given: no clock, no input or output of its own.
 
-    What waits is in `_waiting`, and either in `_fresh` or in `_retrying`. The heaps of retries and of deadlines hold
-    keys with times; one whose message no longer waits for that time is passed over.
+    What waits is in `_waiting`, and in one of `_first`, `_fresh` and `_retrying`. The heaps of retries and of deadlines
+    hold keys with times; one whose message no longer waits for that time is passed over.
     """
 
     def __init__(self, settings: CourierSettings, jitter: Callable[[], float]) -> None:
@@ -125,14 +125,16 @@ class Lane:
         self._jitter = jitter
         self._waiting: dict[int, Delivery] = {}
         self._flying: set[int] = set()
-        # When each was posted, in the order in which they go out; in milliseconds, as all times here.
+        # When each was posted, the oldest first; in milliseconds, as all times here.
         self._fresh: OrderedDict[int, int] = OrderedDict()
+        self._first: OrderedDict[int, int] = OrderedDict()
         self._retrying: dict[int, int] = {}
         self._retries: list[tuple[int, int]] = []
         self._deadlines: list[tuple[int, int]] = []
         self._bytes = 0
         self._failures = 0
         self._probe: int | None = None
+        self._beside_probe: int | None = None
         self._probes_failed = 0
         self._pause_until_ms = 0
         self.delivered = 0
@@ -154,13 +156,19 @@ class Lane:
         """Whether the participant is being probed."""
         return LaneState.PROBING if self._failures >= FAILURES_BEFORE_PROBING else LaneState.OPEN
 
-    def post(self, delivery: Delivery, now_ms: int, *, is_next: bool = False) -> bool:
+    def post(self, delivery: Delivery, now_ms: int, *, is_first: bool = False) -> bool:
         """Queues a message; one that is queued already stays as it is. False where the queue is full.
 
-        What is only routed may take half of the queue: it never keeps out what the hub owes. Where ``is_next``, it goes
-        before all that is new, and no pause holds it up: an operator who has it sent again knows what has been mended.
+        What is only routed may take half of the queue: it never keeps out what the hub owes. Where ``is_first``, it
+        goes before all others, and neither a pause nor a probe under way holds up its first attempt: an operator who
+        has it sent again knows what has been mended.
         """
-        if delivery.id in self._waiting or delivery.id in self._flying:
+        if delivery.id in self._flying:
+            return True
+        if delivery.id in self._waiting:
+            if is_first and delivery.id not in self._first:
+                self._first[delivery.id] = self._fresh.pop(delivery.id, now_ms)
+                self._retrying.pop(delivery.id, None)
             return True
         if not delivery.durable and not self.has_room:
             return False
@@ -170,10 +178,7 @@ class Lane:
             return False
         self._bytes += _size_of(delivery)
         self._waiting[delivery.id] = delivery
-        self._fresh[delivery.id] = now_ms
-        if is_next:
-            self._fresh.move_to_end(delivery.id, last=False)
-            self._pause_until_ms = 0
+        (self._first if is_first else self._fresh)[delivery.id] = now_ms
         self._watch_deadline(delivery)
         return True
 
@@ -209,9 +214,11 @@ class Lane:
         A probe is something new where there is anything: what has failed before may be why. Where all that waits has
         failed, a probe does not wait until one of them is due: the pause is over.
         """
+        self._pass_over_gone()
+        if self._first and not self._is_at_limit_for_first():
+            return self._take_first()
         if self._is_at_limit() or now_ms < self._pause_until_ms:
             return None
-        self._pass_over_gone()
         is_probing_with_new = self.state is LaneState.PROBING and bool(self._fresh)
         is_due = bool(self._retries) and (self._retries[0][0] <= now_ms or self._is_probed_with_retries)
         if is_due and not is_probing_with_new:
@@ -225,6 +232,22 @@ class Lane:
         if self.state is LaneState.PROBING:
             self._probe = delivery.id
         return delivery
+
+    def _take_first(self) -> Delivery:
+        delivery = self._waiting.pop(self._first.popitem(last=False)[0])
+        self._flying.add(delivery.id)
+        if self.state is LaneState.PROBING:
+            if self._probe is None:
+                self._probe = delivery.id
+            else:
+                self._beside_probe = delivery.id
+        return delivery
+
+    def _is_at_limit_for_first(self) -> bool:
+        if self.state is LaneState.PROBING:
+            # The probe may be on its way to where nobody answers any more.
+            return self._probe is not None and self._beside_probe is not None
+        return len(self._flying) >= self._settings.in_flight_max
 
     def _is_at_limit(self) -> bool:
         if self.state is LaneState.PROBING:
@@ -254,6 +277,7 @@ class Lane:
             if self._is_deadline(deadline_ms, key):
                 late.append(self._waiting.pop(key))
                 self._bytes -= _size_of(late[-1])
+                self._first.pop(key, None)
                 self._fresh.pop(key, None)
                 self._retrying.pop(key, None)
         self.parked += len(late)
@@ -328,6 +352,8 @@ class Lane:
         self._flying.discard(delivery.id)
         if self._probe == delivery.id:
             self._probe = None
+        if self._beside_probe == delivery.id:
+            self._beside_probe = None
 
     def _works_again(self) -> None:
         if not self._failures:
@@ -362,14 +388,15 @@ class Lane:
 
     def statistics(self) -> ParticipantStatistics:
         """How it stands."""
+        oldest = [next(iter(each.values())) for each in (self._first, self._fresh) if each]
         return ParticipantStatistics(
             state=self.state,
-            queued=len(self._fresh),
+            queued=len(self._first) + len(self._fresh),
             in_flight=len(self._flying),
             waiting_retry=len(self._retrying),
             delivered=self.delivered,
             parked=self.parked,
-            oldest_queued_ms=min(self._fresh.values(), default=None),
+            oldest_queued_ms=min(oldest, default=None),
         )
 
 
@@ -412,7 +439,7 @@ class Courier:
         self._quiet = asyncio.Event()
         self._quiet.set()
 
-    def post(self, delivery: Delivery, *, is_next: bool = False) -> bool:
+    def post(self, delivery: Delivery, *, is_first: bool = False) -> bool:
         """Queues a message and starts what may start; see `Lane.post`. False where that participant's queue is full."""
         if self._stopping:
             return False
@@ -423,7 +450,7 @@ class Courier:
         if self._may_send() and lane.start_at_once(delivery, now_ms):
             self._attempt(delivery.to, lane, delivery)
             return True
-        if not lane.post(delivery, now_ms, is_next=is_next):
+        if not lane.post(delivery, now_ms, is_first=is_first):
             return False
         self._pump(delivery.to, lane)
         return True

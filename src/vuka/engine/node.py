@@ -462,7 +462,7 @@ class Engine:
             return function(tx, self._ledger_to_read(tx, self._clock_ms() * 1_000_000), directory)
 
     async def resend(self, message_id: int) -> None:
-        """Has a parked message sent again, next and with a new deadline.
+        """Has a parked message sent again, before others and with a new deadline.
 
         Raises `OperatorError` where none is parked.
         """
@@ -474,7 +474,7 @@ class Engine:
             return
         with self.database.read() as tx:
             delivery = outbox.load_one(tx, message_id)
-        if delivery is not None and not self.courier.post(delivery, is_next=True):
+        if delivery is not None and not self.courier.post(delivery, is_first=True):
             before = delivery.id - 1
             self._behind[delivery.to] = min(self._behind.get(delivery.to, before), before)
 
