@@ -113,7 +113,8 @@ def show(runs: Sequence[Run]) -> None:
             said[code] = said.get(code, 0) + count
     for label, name, unit in (
         ("peak", "peak_per_second", "transfers/s"),
-        ("offered", "offered_per_second", "transfers/s"),
+        ("asked for", "offered_per_second", "transfers/s"),
+        ("begun meanwhile", "begun_per_second", "transfers/s"),
         ("cleared meanwhile", "cleared_per_second", "transfers/s"),
         ("of the peak", "part_of_peak", ""),
         ("p99 meanwhile", "p99_ms", "ms"),
