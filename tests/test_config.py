@@ -27,6 +27,13 @@ def test_the_file_that_init_writes_says_what_it_was_written_from(tmp_path: Path)
     assert load(file, {}) == Config()
 
 
+def test_whatever_a_text_holds_is_written_so_that_it_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "vuka.toml"
+    config = Config(data_dir="".join(map(chr, range(1, 0x100))) + "\u2028\U0001f4b8")
+    file.write_text(to_toml(config), encoding="utf-8")
+    assert load(file, {}) == config
+
+
 def test_every_key_is_documented_and_has_a_variable_of_its_own() -> None:
     described = list(settings())
     assert all(each.meaning for each in described)

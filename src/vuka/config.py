@@ -697,4 +697,5 @@ def _toml_value(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
-    return msgspec.json.encode(value).decode()
+    # TOML's texts are JSON's, but for one character that JSON lets stand.
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
