@@ -115,7 +115,14 @@ class ParticipantsApi(Listener, frozen=True, forbid_unknown_fields=True):
         int, Meta(ge=1, description="How long a request may take from its first byte to its last, in seconds.")
     ] = 30
     connections_max: Annotated[
-        int, Meta(ge=1, description="Connections at once; one more is answered 503 and closed.")
+        int,
+        Meta(
+            ge=1,
+            description=(
+                "Connections at once; one more is answered 503 and closed. Fewer where the system lets the hub open "
+                "too few files: then the log says so."
+            ),
+        ),
     ] = 10_000
 
     @property

@@ -24,6 +24,7 @@ import httptools
 import msgspec
 import structlog
 
+from vuka.door import Door
 from vuka.tls import is_of_before
 
 log: Final = structlog.get_logger("vuka.http")
@@ -41,6 +42,12 @@ PIPELINED_MAX: Final = 64
 """Requests on one connection that wait for the one before them; beyond that no more of it is read.
 
 Nor where their bodies together have more bytes than one may have.
+"""
+
+REFUSED_AT_ONCE_MAX: Final = 64
+"""Connections beyond the limit that are told so at once; one more is closed unheard.
+
+By TLS it takes an agreement to tell anybody anything: whoever only begins one is not told, and holds up these at most.
 """
 
 LINGER_SECONDS: Final = 2.0
@@ -527,7 +534,7 @@ class HttpServer:
         self._tls = tls
         self._connections: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._listener: asyncio.Server | None = None
+        self._door: Door | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_said_full = False
@@ -542,14 +549,17 @@ class HttpServer:
     async def start(self, listener: socket.socket, *, backlog: int = 2_048) -> None:
         """Begins to listen on a bound socket."""
         self._loop = asyncio.get_running_loop()
-        self._listener = await self._loop.create_server(
+        self._door = Door(
+            listener,
             lambda: _Connection(self),
-            sock=listener,
-            backlog=backlog,
-            ssl=self._tls,
-            # Before it has ended nobody else counts the connection, or looks whether its time is over.
-            ssl_handshake_timeout=self.limits.request_seconds if self._tls is not None else None,
+            api="participants",
+            connections=self._connections.__len__,
+            connections_max=self.limits.connections_max + REFUSED_AT_ONCE_MAX,
+            tls=self._tls,
+            # Before it has ended nobody else looks whether the connection's time is over.
+            handshake_seconds=self.limits.request_seconds,
         )
+        self._door.open(backlog)
         self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
     async def stop(self, timeout_seconds: float) -> None:
@@ -558,8 +568,8 @@ class HttpServer:
         for timer in (self._sweeper, self._shed_timer):
             if timer is not None:
                 timer.cancel()
-        if self._listener is not None:
-            self._listener.close()
+        if self._door is not None:
+            self._door.close()
         self.end_connections()
         if self._connections:
             with contextlib.suppress(TimeoutError):
@@ -569,6 +579,8 @@ class HttpServer:
         # Answers to those that have gone away are still being made: what they were asked is decided.
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=timeout_seconds)
+        if self._door is not None:
+            self._door.break_off()
 
     def end_connections(self) -> None:
         """Has every connection end with what it owes: its client begins another, and is looked at anew."""

@@ -23,6 +23,7 @@ import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from vuka import descriptors
 from vuka.api.access import PEER, access_warnings
 from vuka.api.admin import admin_app
 from vuka.api.fspiop import FspiopApi
@@ -31,6 +32,7 @@ from vuka.api.observed import ObservedApi, ObservedFspiopApi
 from vuka.api.siblings import Siblings
 from vuka.api.tls import check_trusted, listener_context
 from vuka.config import Config
+from vuka.door import Door
 from vuka.engine.membership import Identity, place_of
 from vuka.errors import OperatorError
 from vuka.httpserver import HEAD_BYTES_MAX, NOBODY, HttpServer, Limits, Peer
@@ -42,7 +44,7 @@ KEEP_ALIVE_SECONDS: Final = 75
 OPERATORS_REQUEST_SECONDS_MAX: Final = 60
 """How long an operator's request may take to arrive, from the connection or its first byte on."""
 OPERATORS_CONNECTIONS_MAX: Final = 1_000
-"""Connections of operators at once; one more is closed."""
+"""Connections of operators at once, those included whose TLS is not agreed on yet; one more is closed."""
 SHUTDOWN_SECONDS: Final = 10
 """How long a stop waits for answers under way."""
 BACKLOG: Final = 4_096
@@ -84,9 +86,6 @@ class _PeerProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._peer = Peer.of(transport)
         if is_of_before(self.config.ssl, transport):
-            transport.abort()
-        elif len(self.server_state.connections) > OPERATORS_CONNECTIONS_MAX:
-            log.warning("an operator's connection is refused: there are too many", address=self._peer.address)
             transport.abort()
         else:
             self._expect_request()
@@ -153,13 +152,31 @@ class _PeerProtocol(HttpToolsProtocol):
 class _Server(uvicorn.Server):
     """A listener that says when it listens, and leaves signals to the process: there are two of them."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, connections_max: int) -> None:
         super().__init__(config)
         self.listening = asyncio.Event()
+        self._connections_max = connections_max
+        self._doors: list[Door] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        # It is given no socket to accept from: connections come in by doors of the hub's own.
+        await super().startup([])
+        for each in sockets or []:
+            door = Door(
+                each,
+                self._protocol,
+                api="operators",
+                connections=self.server_state.connections.__len__,
+                connections_max=self._connections_max,
+                tls=self.config.ssl,
+                handshake_seconds=OPERATORS_REQUEST_SECONDS_MAX,
+            )
+            door.open(self.config.backlog)
+            self._doors.append(door)
         self.listening.set()
+
+    def _protocol(self) -> _PeerProtocol:
+        return _PeerProtocol(self.config, self.server_state, self.lifespan.state)
 
     def end_connections(self) -> None:
         """Has every connection end with what it owes: its client begins another, and is looked at anew."""
@@ -171,12 +188,16 @@ class _Server(uvicorn.Server):
                     connection.shutdown()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for door in self._doors:
+            door.close()
         if self.config.ssl is not None:
             # TLS ends with a word of both sides, and whoever keeps a connection idle reads none: it is not waited for.
             for connection in list(self.server_state.connections):
                 if isinstance(connection, HttpToolsProtocol) and _is_idle(connection):
                     connection.transport.abort()
         await super().shutdown(sockets)
+        for door in self._doors:
+            door.break_off()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -266,16 +287,19 @@ async def serve(
         for each in sockets:
             hub.destinations.listens(*each.getsockname()[:2])
         await hub.start()
+        room = descriptors.room(
+            config, operators_max=OPERATORS_CONNECTIONS_MAX, participants=len(hub.directory.participants)
+        )
         participants = HttpServer(
             ObservedFspiopApi(FspiopApi(hub), metrics=hub.metrics),
             limits=Limits(
                 request_seconds=config.participants_api.request_seconds_max,
                 idle_seconds=KEEP_ALIVE_SECONDS,
-                connections_max=config.participants_api.connections_max,
+                connections_max=room.participants,
             ),
             tls=participants_tls,
         )
-        operators = _server(_operators_api(hub), operators_tls)
+        operators = _server(_operators_api(hub), operators_tls, room.operators)
         for listener, tls, server in (
             (config.participants_api, participants_tls, participants),
             (config.operators_api, operators_tls, operators),
@@ -329,7 +353,7 @@ def _operators_api(hub: Hub) -> ObservedApi:
     return ObservedApi(app, api="operators", resources={path.split("/")[1] for path in paths}, metrics=hub.metrics)
 
 
-def _server(app: Callable[..., object], tls: ssl.SSLContext | None) -> _Server:
+def _server(app: Callable[..., object], tls: ssl.SSLContext | None, connections_max: int) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
@@ -346,7 +370,8 @@ def _server(app: Callable[..., object], tls: ssl.SSLContext | None) -> _Server:
             backlog=BACKLOG,
             h11_max_incomplete_event_size=65_536,
             ssl_context_factory=None if tls is None else lambda _config, _default: tls,
-        )
+        ),
+        connections_max,
     )
 
 

@@ -243,11 +243,14 @@ def serve(
 
     Example: [bold]vuka serve --data ./hub[/bold]
     """
+    from vuka import descriptors
     from vuka.ledger.choice import TIGERBEETLE
     from vuka.logs import configure_logging
 
     effective = read_config(data, config)
     configure_logging(effective)
+    # For workers too, who are started from here.
+    descriptors.take_all()
     if workers > 1 and effective.ledger.engine == TIGERBEETLE and isinstance(effective.place, Path):
         fail(
             "Several processes on a TigerBeetle cluster need their records in PostgreSQL (store.url): "
