@@ -98,6 +98,8 @@ def test_an_export_is_checked_with_the_public_key_alone(played: Played, tmp_path
         ("DELETE FROM audit_entry WHERE seq = 4", 4),
         ("UPDATE audit_entry SET at_ms = at_ms + 1 WHERE seq = 2", 2),
         ("UPDATE audit_entry SET content = 'text', hash = 7, at_ms = 'noon' WHERE seq = 5", 5),
+        ("INSERT INTO audit_entry SELECT -9, at_ms, kind, content, hash FROM audit_entry WHERE seq = 3", -9),
+        ("INSERT INTO audit_entry SELECT 0, at_ms, kind, content, hash FROM audit_entry WHERE seq = 1", 0),
     ],
 )
 def test_what_was_altered_is_named_and_the_command_fails(copied: Path, sql: str, seq: int) -> None:
@@ -110,6 +112,25 @@ def test_what_was_altered_is_named_and_the_command_fails(copied: Path, sql: str,
     for command in ("list", "list --json", f"show {seq}", f"show {seq} --json", "list --who operator"):
         vuka("auditlog", *command.split(), "--data", str(copied))
     assert "Traceback" not in vuka("audit", "--data", str(copied)).output
+
+
+def test_what_stands_below_the_first_entry_is_listed_as_altered_and_goes_into_an_export(
+    copied: Path, tmp_path: Path
+) -> None:
+    _run(
+        copied,
+        """INSERT INTO audit_entry SELECT -9, at_ms, kind, content, hash FROM audit_entry
+           WHERE kind = 'ACT' ORDER BY seq LIMIT 1""",
+    )
+    data = ("--data", str(copied))
+    listed = json.loads(vuka("auditlog", "list", "--before", "1", "--json", *data).output)["entries"]
+    assert [(each["seq"], list(each["content"])) for each in listed] == [(-9, ["unreadable"])]
+    assert json.loads(vuka("auditlog", "list", "--before", "-9", "--json", *data).output)["entries"] == []
+    assert vuka("auditlog", "export", str(tmp_path / "log.jsonl"), *data).exit_code == 0
+    bad = vuka("auditlog", "verify", "--file", str(tmp_path / "log.jsonl"))
+    assert bad.exit_code == 1
+    assert "Entry -9 is the first bad one" in bad.output
+    assert "Entry -9" in refused("auditlog", "prune", str(tmp_path / "archive.jsonl"), *data)
 
 
 def test_a_database_that_can_not_be_read_is_a_sentence(copied: Path) -> None:

@@ -770,12 +770,19 @@ async def test_how_a_transfer_ended_is_found_by_its_id(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=501", "limit=many", "since=noon", "until=1", "before=-1", "whom=alice"]
+    "query", ["limit=0", "limit=501", "limit=many", "since=noon", "until=1", "before=-", "whom=alice"]
 )
 async def test_a_question_that_makes_no_sense_is_refused(desk: Desk, query: str) -> None:
     answer = await desk.ask("GET", f"/auditlog?{query}")
     assert refused(answer)[0] == 400
     assert query.partition("=")[0] in answer.text
+
+
+async def test_the_audit_log_has_pages_below_its_first_entry_which_are_empty_unless_somebody_writes_there(
+    desk: Desk,
+) -> None:
+    for before in (1, 0, -1, -9):
+        assert (await desk.ask("GET", f"/auditlog?before={before}")).json() == {"entries": [], "before": None}
 
 
 async def test_funds_are_told_with_the_balances_before_and_after(desk: Desk) -> None:

@@ -403,6 +403,98 @@ def test_ends_that_can_not_be_read_are_a_fault_though_their_hash_agrees(database
         assert "an entry of the audit log can be read" in {each.rule for each in auditlog.compare(tx)}
 
 
+def _put_below(database: Database, seq: int, like: Entry | None = None) -> None:
+    """A row where no entry ever is: an act that nobody did, or a copy of an entry."""
+    if like is None:
+        _insert(database, seq, Kind.ACT, act("SetLimit"), auditlog.NO_HASH)
+        return
+    with database.begin() as tx:
+        tx.run(
+            "INSERT INTO audit_entry (seq, at_ms, kind, content, hash) VALUES (?, ?, ?, ?, ?)",
+            (seq, like.at_ms, like.kind, like.content, like.hash),
+        )
+
+
+@pytest.mark.parametrize("is_pruned", [False, True])
+@pytest.mark.parametrize("copied", [None, 1, 8])
+@pytest.mark.parametrize("seq", [0, -1, -9, -(1 << 63)])
+def test_a_row_below_the_first_entry_is_a_fault_that_is_named(
+    database: Database, seq: int, copied: int | None, is_pruned: bool
+) -> None:
+    chain = build(database)
+    if is_pruned:
+        with database.begin() as tx:
+            prune(tx, 7)
+    _put_below(database, seq, None if copied is None else chain[copied - 1])
+    assert first_bad(stored(database), kept_of(chain), {KEY.public}) == seq
+    with database.read() as tx:
+        assert str(seq) in {each.subject for each in auditlog.compare(tx)}
+    exported = [auditlog.read_line(auditlog.export_line(each)) for each in stored(database)]
+    assert first_bad(exported, keys={KEY.public}) == seq
+    assert auditlog.verify(exported, keys={KEY.public}, is_part=True).fault is not None
+
+
+def test_a_line_below_the_first_entry_is_a_fault_of_any_file(chain: list[Entry]) -> None:
+    for number in (0, -1, -9):
+        for each in (chain[0], chain[1], chain[7]):
+            line = msgspec.structs.replace(each, seq=number)
+            for file in ([line, *chain], [line, *chain[7:]], [line]):
+                for is_part in (False, True):
+                    fault = auditlog.verify(file, keys={KEY.public}, is_part=is_part).fault
+                    assert fault is not None
+                    assert fault.seq == number
+
+
+def test_a_row_below_the_first_entry_is_read_as_what_somebody_has_altered(database: Database) -> None:
+    chain = build(database)
+    _put_below(database, -1)
+    _put_below(database, -9, chain[7])
+    with database.read() as tx:
+        assert not any(each.seq < 1 for each in auditlog.find(tx, Search(who="alice")).entries)
+        listed = auditlog.find(tx, Search()).entries
+        assert [each.content_or_none() for each in listed if each.seq < 1] == [None, None]
+        below = auditlog.entry(tx, -1)
+        assert below is not None
+        assert below.content_or_none() is None
+        assert len(auditlog.checkpoints(tx, limit=100)) == 2
+        assert auditlog.last_checkpoint(tx, up_to=0) is None
+
+
+def test_rows_below_the_first_entry_are_no_part_of_what_the_hub_signs_or_goes_on_from(database: Database) -> None:
+    chain = build(database)
+    _put_below(database, 0)
+    _put_below(database, -5)
+    with database.begin() as tx:
+        assert auditlog.log_id(tx) == chain[0].hash.hex()
+        auditlog.sign(tx, auditlog.head(tx), KEY.sign, START_MS)
+        tx.run("DELETE FROM audit_entry WHERE seq < 1")
+    assert first_bad(stored(database), keys={KEY.public}) is None
+    _put_below(database, -5)
+    with database.begin() as tx:
+        prune(tx, 7)
+        assert auditlog.log_id(tx) == chain[0].hash.hex()
+        pruned = auditlog.entry(tx, 17)
+        assert pruned is not None
+        content = pruned.read()
+        assert isinstance(content, auditlog.Pruned)
+        assert (content.first, content.log) == (1, chain[0].hash.hex())
+    assert first_bad(stored(database), keys={KEY.public}) == -5, "what somebody has put there is not pruned away"
+    with database.begin() as tx:
+        tx.run("DELETE FROM audit_entry WHERE seq > 0")
+        assert auditlog.head(tx) == auditlog.Head(0, auditlog.NO_HASH)
+        assert auditlog.log_id(tx) == ""
+
+
+def test_an_act_put_before_a_pruned_log_does_not_give_it_another_name(database: Database) -> None:
+    chain = build(database)
+    with database.begin() as tx:
+        prune(tx, 7)
+    _put_below(database, 3)
+    assert first_bad(stored(database), keys={KEY.public}) == 3
+    with database.read() as tx:
+        assert auditlog.log_id(tx) == chain[0].hash.hex()
+
+
 def test_a_line_of_an_export_that_says_a_thing_twice_is_none(chain: list[Entry]) -> None:
     line = auditlog.export_line(chain[1])
     for spoiled in (line.replace(b'{"seq":2,', b'{"seq":9,"seq":2,'), line.replace(b'{"seq"', b'{"means":{},"seq"')):

@@ -195,10 +195,10 @@ def export(
     """
     with records(read_config(data)) as tx:
         if str(target) == "-":
-            for each in auditlog.entries(tx, after=_within(after)):
+            for each in auditlog.entries(tx, after=_within(after) or None):
                 sys.stdout.buffer.write(auditlog.export_line(each))
             return
-        count, digest = _write(target, auditlog.entries(tx, after=_within(after)))
+        count, digest = _write(target, auditlog.entries(tx, after=_within(after) or None))
     console.print(f"Wrote {count} entries to {target}; its SHA-256 is {digest}.", highlight=False, markup=False)
 
 
@@ -323,8 +323,8 @@ def _read_checkpoints(path: Path) -> list[Checkpoint]:
 
 
 def _within(number: int) -> int:
-    """The number, or the highest that an entry may have: above it there is none."""
-    return max(-1, min(number, auditlog.LATEST - 1))
+    """The number, or the nearest that a row may have: beyond it there is none."""
+    return max(-auditlog.LATEST, min(number, auditlog.LATEST - 1))
 
 
 # --- words ------------------------------------------------------------------------------------------------------------

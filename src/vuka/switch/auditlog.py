@@ -253,12 +253,13 @@ class Head(msgspec.Struct, frozen=True):
     hash: bytes
 
 
+_COLUMNS: Final = "seq, at_ms, kind, content, hash"
 _INSERT: Final = "INSERT INTO audit_entry (seq, at_ms, kind, content, hash) VALUES (?, ?, ?, ?, ?)"
 
 
 def head(tx: Tx) -> Head:
     """The last entry; of an empty log number 0."""
-    rows = tx.query("SELECT seq, hash FROM audit_entry ORDER BY seq DESC LIMIT 1")
+    rows = tx.query("SELECT seq, hash FROM audit_entry WHERE seq > 0 ORDER BY seq DESC LIMIT 1")
     if not rows:
         return Head(0, NO_HASH)
     seq, digest = rows[0]
@@ -314,8 +315,14 @@ def sign(tx: Tx, last: Head, sign_bytes: Sign, now_ms: int) -> tuple[Head, Check
 
 
 def log_id(tx: Tx) -> str:
-    """Which log it is: the hash of its first entry, which is in every checkpoint where that has been pruned."""
-    rows = tx.query("SELECT seq, at_ms, kind, content, hash FROM audit_entry ORDER BY seq LIMIT 1")
+    """Which log it is: the hash of its first entry, which is in every checkpoint where that has been pruned.
+
+    A log begins with one of the two: what else somebody has put before it gives it no other name.
+    """
+    rows = tx.query(
+        f"""SELECT {_COLUMNS} FROM audit_entry
+            WHERE kind <> 'ENDS' AND kind IN ('GENESIS', 'CHECKPOINT') AND seq > 0 ORDER BY seq LIMIT 1"""
+    )
     if not rows:
         return ""
     first = _entry(rows[0])
@@ -356,22 +363,24 @@ def digest_of(ends: Iterable[EndOf]) -> tuple[int, str]:
 
 # --- reading ----------------------------------------------------------------------------------------------------------
 
-_COLUMNS: Final = "seq, at_ms, kind, content, hash"
-
 
 def _entry(row: Row) -> Entry:
-    """A row as an entry. A file of SQLite takes text for a number, and bytes for text: that is an unreadable one."""
+    """A row as an entry; an unreadable one where no hub has written it.
+
+    A file of SQLite takes text for a number, and bytes for text; and nothing ever stands below the first entry.
+    """
     seq, at_ms, kind, content, digest = row
     types = (at_ms, int), (kind, str), (content, bytes), (digest, bytes)
-    if all(isinstance(value, type_) for value, type_ in types) and 0 <= at_ms <= AT_MS_MAX:
+    if seq > 0 and all(isinstance(value, type_) for value, type_ in types) and 0 <= at_ms <= AT_MS_MAX:
         return Entry(seq, at_ms, kind, content, digest)
     return Entry(seq, 0, str(kind), b"", b"")
 
 
-def entries(tx: Tx, *, after: int = 0) -> Iterator[Entry]:
-    """All entries behind one, the oldest first."""
+def entries(tx: Tx, *, after: int | None = None) -> Iterator[Entry]:
+    """All entries behind one, the oldest first; behind none: whatever is in the table, below the first entry too."""
     while True:
-        rows = tx.query(f"SELECT {_COLUMNS} FROM audit_entry WHERE seq > ? ORDER BY seq LIMIT {PAGE}", (after,))
+        condition, parameters = ("", ()) if after is None else ("WHERE seq > ?", (after,))
+        rows = tx.query(f"SELECT {_COLUMNS} FROM audit_entry {condition} ORDER BY seq LIMIT {PAGE}", parameters)
         yield from (_entry(row) for row in rows)
         if len(rows) < PAGE:
             return
@@ -624,6 +633,8 @@ class _Check:
 
     def fault_of(self, each: Entry) -> str | None:
         """Why an entry is not what must follow; None where it is, and then it is the last."""
+        if each.seq < 1:
+            return "no entry has such a number: somebody else has put it there"
         try:
             content = each.read()
         except UnreadableError as error:
@@ -871,8 +882,8 @@ def prune(tx: Tx, up_to: int, *, who: Actor, archive: str, sha256: str, sign_byt
     if following is None or following.kind != Kind.CHECKPOINT:
         raise ValueError(f"entry {up_to} is not the last before a checkpoint")
     log = log_id(tx)
-    rows: list[Row] = tx.query("SELECT seq FROM audit_entry ORDER BY seq LIMIT 1")
-    tx.run("DELETE FROM audit_entry WHERE seq <= ?", (up_to,))
+    rows: list[Row] = tx.query("SELECT seq FROM audit_entry WHERE seq > 0 ORDER BY seq LIMIT 1")
+    tx.run("DELETE FROM audit_entry WHERE seq > 0 AND seq <= ?", (up_to,))
     told = {end.transfer_id for each in entries(tx) for end in ends_of(each)}
     count, digest = digest_of(end for end in _final(tx) if end[0] not in told)
     unsigned = Pruned(log, who, up_to, rows[0][0], archive, sha256, count, digest)
