@@ -153,6 +153,25 @@ def test_a_log_that_was_cut_off_is_not_the_one_that_the_hub_has_signed(copied: P
     assert f"a checkpoint has signed entry {kept['seq']}" in " ".join(bad.output.split())
 
 
+def test_an_operators_act_that_was_cut_off_after_a_crash_is_missed(copied: Path) -> None:
+    with hub_process(copied) as hub:
+        assert vuka("auditlog", "checkpoint", "--url", hub.operators_url).exit_code == 0
+        assert vuka("participant", "add", "mallory", "-c", "USD", "--url", hub.operators_url).exit_code == 0
+        hub.process.kill()
+        hub.process.wait()
+    data = ("--data", str(copied))
+    newest = json.loads(vuka("auditlog", "list", "--json", *data).output)["entries"][0]
+    assert newest["content"]["what"] == "CreateParticipant"
+    checked = vuka("auditlog", "verify", *data)
+    assert checked.exit_code == 0, checked.output
+    assert "1 kept agree" in checked.output
+    assert "not signed yet" not in checked.output
+    _run(copied, f"DELETE FROM audit_entry WHERE seq = {newest['seq']}")
+    bad = vuka("auditlog", "verify", *data)
+    assert bad.exit_code == 1
+    assert f"Entry {newest['seq']} is the first bad one" in bad.output
+
+
 def test_what_is_not_signed_yet_is_said(tmp_path: Path) -> None:
     data = tmp_path / "hub"
     assert vuka("init", "--data", str(data), "-c", "USD").exit_code == 0

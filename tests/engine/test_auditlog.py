@@ -249,10 +249,77 @@ def test_a_batch_that_signs_ends_with_a_checkpoint_of_all_before(batches: Logged
     assert checkpoint.is_genuine()
 
 
+def test_a_batch_with_an_operators_act_leaves_a_signature_of_the_log_and_no_further_entry(batches: Logged) -> None:
+    prepared = wire.prepare(batches.bench, "1 USD")
+    assert batches.run(prepared).checkpoint is None
+    signed = batches.run(wire.fulfil(batches.bench, prepared), _active(PAYER, is_active=False)).checkpoint
+    assert [each.kind for each in batches.new()] == [Kind.ACT, Kind.ENDS]
+    assert signed is not None
+    chain = batches.entries()
+    assert (signed.log, signed.seq, signed.hash) == (chain[0].hash.hex(), chain[-1].seq, chain[-1].hash.hex())
+    assert signed.is_genuine()
+
+
+def test_what_participants_and_timers_do_leaves_no_signature(batches: Logged) -> None:
+    settling = Settling(batches.bench)
+    settling.add_model("INSTANT", "IMMEDIATE", "GROSS", "BILATERAL")
+    prepared = wire.prepare(batches.bench, "100 USD")
+    batches.run(prepared)
+    out = batches.bench.funds_out(PAYER, "1000 USD")
+    batches.run(out)
+    batches.run(wire.fulfil(batches.bench, prepared))
+    batches.run(batches.bench.abort_out(out))
+    batches.new()
+    batch = batches.run(SettleGross(actor=TIMER))
+    assert [each.kind for each in batches.new()] == [Kind.ACT]
+    assert batch.checkpoint is None
+
+
+def test_an_operators_act_that_was_cut_off_is_found_with_what_the_hub_has_kept(batches: Logged) -> None:
+    acts = [_active(PAYER, is_active=False), _active("nobody", is_active=False), Poison(actor=ALICE)]
+    for command in acts:
+        kept = batches.run(command).checkpoint
+        assert kept is not None
+        chain = batches.entries()
+        whole = auditlog.verify(chain, kept=[kept], keys={KEY.public})
+        assert (whole.fault, whole.kept, whole.signed_up_to, whole.unsigned) == (None, 1, len(chain), 0)
+        fault = auditlog.verify(chain[:-1], kept=[kept], keys={KEY.public}).fault
+        assert fault is not None
+        assert fault.seq == len(chain)
+
+
+def test_a_signature_that_is_older_than_the_log_agrees_with_it_and_says_what_is_not_signed(batches: Logged) -> None:
+    first = batches.run(_active(PAYER, is_active=False)).checkpoint
+    batches.run(_active(PAYER, is_active=True))
+    batches.run(SignAuditLog())
+    before_last = batches.run(_active(PAYEE, is_active=False)).checkpoint
+    batches.run(_active(PAYEE, is_active=True))
+    batches.run(_active(PAYEE, is_active=False))
+    assert first is not None
+    assert before_last is not None
+    chain = batches.entries()
+    for kept, signed_up_to, unsigned in ((first, 3, 3), (before_last, 5, 2)):
+        verdict = auditlog.verify(chain, kept=[kept], keys={KEY.public})
+        assert (verdict.fault, verdict.signed_up_to, verdict.unsigned) == (None, signed_up_to, unsigned)
+
+
+def test_each_of_several_processes_signs_where_the_chain_has_ended_with_its_own_act(batches: Logged) -> None:
+    logs = [AuditLog(KEY.sign), AuditLog(KEY.sign)]
+    signed: list[int] = []
+    for number in range(4):
+        batches.log = logs[number % 2]
+        kept = batches.run(_active(PAYER, is_active=number % 2 == 0)).checkpoint
+        assert kept is not None
+        assert auditlog.verify(batches.entries(), kept=[kept], keys={KEY.public}).fault is None
+        signed.append(kept.seq)
+    assert signed == [2, 3, 4, 5]
+
+
 def test_without_a_key_nothing_is_signed(batches: Logged) -> None:
     batches.log = AuditLog()
-    batches.run(SignAuditLog())
+    assert batches.run(SignAuditLog()).checkpoint is None
     assert batches.new() == []
+    assert batches.run(_active(PAYER, is_active=False)).checkpoint is None
 
 
 def test_a_checkpoint_is_told_when_it_is_committed_and_not_before(batches: Logged, tmp_path: Path) -> None:

@@ -417,13 +417,11 @@ def _print_verdict(verdict: Verdict, *, is_trusted: bool) -> None:
             f"{verdict.kept_of_pruned} kept are of entries that were pruned: check the archive with them.",
             style="yellow",
         )
-    # Behind the entry that a checkpoint has signed comes the checkpoint itself.
-    unsigned = verdict.last - verdict.signed_up_to - (1 if verdict.signed_up_to else 0)
-    if unsigned > 0:
+    if verdict.unsigned:
         since = f" since {format_datetime_ms(verdict.signed_ms)}" if verdict.signed_up_to else ""
         console.print(
-            f"The last {unsigned} entries are not signed yet: no signature has been made{since}. Whoever can write the "
-            "tables could have replaced them.",
+            f"The last {verdict.unsigned} entries are not signed yet: no signature has been made{since}. Whoever can "
+            "write the tables could have replaced them.",
             style="yellow",
         )
     for key in verdict.keys:

@@ -19,7 +19,7 @@ import structlog
 from vuka.store import Tx
 from vuka.switch import auditlog
 from vuka.switch.auditlog import Act, Checkpoint, Head, Kind, Sign
-from vuka.switch.work import Actor, Command, Ended, Outcome, Work
+from vuka.switch.work import Actor, ActorKind, Command, Ended, Outcome, Work
 
 log: Final = structlog.get_logger("vuka.auditlog")
 
@@ -45,6 +45,8 @@ class AuditLog:
     ) -> Checkpoint | None:
         """Adds an entry for each act, one for all that has ended, and a checkpoint where it is asked for: that one.
 
+        Where somebody has acted (and not only a timer) it is made in any case: where it is not asked for, to be kept
+        beside the database alone, so that no act can be cut off again unseen before the log is signed next.
         Nobody may be shown the checkpoint before it is committed: it would accuse a log that has gone another way.
         """
         if not (acts or ended or checkpoints):
@@ -62,6 +64,8 @@ class AuditLog:
         checkpoint: Checkpoint | None = None
         if checkpoints and self.sign is not None and last.seq:
             last, checkpoint = auditlog.sign(tx, last, self.sign, now_ms)
+        elif self.sign is not None and any(act.who.kind is not ActorKind.TIMER for act in acts):
+            checkpoint = auditlog.signed_head(tx, last, self.sign, now_ms)
         if self.is_alone:
             self._head, self._undone = last, None
         return checkpoint
@@ -91,7 +95,8 @@ class AuditLog:
 
 
 LAST_FILE: Final = "auditlog.checkpoint.json"
-"""In the data directory: the newest checkpoint. Whoever has the database alone can make no other log agree with it."""
+"""In the data directory: the newest checkpoint, in the log or of an act. Whoever has the database alone can make no
+other log agree with it."""
 
 
 def tell(checkpoint: Checkpoint, directory: Path) -> None:

@@ -63,7 +63,7 @@ class Batch(msgspec.Struct):
     checkpoints: bool = False
     """Whether the audit log is to be signed with it."""
     checkpoint: Checkpoint | None = None
-    """As it was signed."""
+    """As it was signed, to be told once it is committed."""
     written: Written | None = None
     """What it left in journal and outbox."""
 

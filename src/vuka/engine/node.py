@@ -773,6 +773,8 @@ class Engine:
         for batch in batches:
             if batch.written is not None:
                 self._outbox.committed(batch.written)
+            if batch.checkpoint is not None:
+                tell(batch.checkpoint, Path(self.config.data_dir))
             self._took_effect(batch.directory)
             self._hand_over([each.delivery for each in batch.outgoing])
         return True

@@ -306,12 +306,17 @@ def begin(tx: Tx, scheme: str, now_ms: int) -> Head:
 
 def sign(tx: Tx, last: Head, sign_bytes: Sign, now_ms: int) -> tuple[Head, Checkpoint]:
     """Adds a checkpoint of all entries so far. Raises `ValueError` where there is none: it would begin another log."""
+    checkpoint = signed_head(tx, last, sign_bytes, now_ms)
+    return append(tx, last, Kind.CHECKPOINT, checkpoint, now_ms), checkpoint
+
+
+def signed_head(tx: Tx, last: Head, sign_bytes: Sign, now_ms: int) -> Checkpoint:
+    """A checkpoint to be kept elsewhere alone: the log needs no entry for it. Raises `ValueError` as `sign` does."""
     if not last.seq:
         raise ValueError("an empty audit log is not signed")
     unsigned = Checkpoint(log_id(tx), last.seq, last.hash.hex(), now_ms, "", "")
     key, signature = sign_bytes(unsigned.signed())
-    checkpoint = msgspec.structs.replace(unsigned, key=key, signature=signature)
-    return append(tx, last, Kind.CHECKPOINT, checkpoint, now_ms), checkpoint
+    return msgspec.structs.replace(unsigned, key=key, signature=signature)
 
 
 def log_id(tx: Tx) -> str:
@@ -574,7 +579,9 @@ class Verdict(msgspec.Struct, frozen=True):
     checkpoints: int
     """Signatures that were checked, within the log."""
     signed_up_to: int
-    """The last entry that a checkpoint covers: what comes after it is chained, but not signed yet."""
+    """The last entry that a checkpoint covers, in the log or kept elsewhere."""
+    unsigned: int
+    """Entries after it, but for the checkpoint's own: they are chained, and not signed yet."""
     keys: list[str]
     """The public keys with which it is signed."""
     signed_ms: int
@@ -625,6 +632,7 @@ class _Check:
         self._log = ""
         self._checkpoints = 0
         self._signed_up_to = 0
+        self._unsigned = 0
         self._keys: dict[str, None] = {}
         self._signed_ms = 0
         self._pruned: Pruned | None = None
@@ -660,6 +668,7 @@ class _Check:
             self._pruned = content
         self.seq, self._hash, self._at_ms = each.seq, each.hash, each.at_ms
         self._entries += 1
+        self._unsigned = 0 if isinstance(content, Checkpoint) else self._unsigned + 1
         return self._kept_fault(each.seq, each.hash.hex())
 
     def _begin(self, each: Entry, content: Content) -> str | None:
@@ -686,9 +695,12 @@ class _Check:
         fault = self._signature_fault(content)
         if fault is None:
             self._checkpoints += 1
-            self._signed_up_to, self._signed_ms = content.seq, content.at_ms
-            self._keys[content.key] = None
+            self._note_signed(content)
         return fault
+
+    def _note_signed(self, content: Checkpoint) -> None:
+        self._signed_up_to, self._signed_ms = content.seq, content.at_ms
+        self._keys[content.key] = None
 
     def _pruned_fault(self, content: Pruned) -> str | None:
         if content.log != self._log:
@@ -707,6 +719,8 @@ class _Check:
             if kept.log == self._log and kept.hash != found:
                 return "it is not the one that a checkpoint kept elsewhere has signed"
             self._agreed += 1
+            self._unsigned = 0
+            self._note_signed(kept)
         return None
 
     def fault_at_the_end(self) -> Fault | None:
@@ -737,6 +751,7 @@ class _Check:
             log=self._log,
             checkpoints=self._checkpoints,
             signed_up_to=self._signed_up_to,
+            unsigned=self._unsigned,
             keys=list(self._keys),
             signed_ms=self._signed_ms,
             kept=self._agreed,
