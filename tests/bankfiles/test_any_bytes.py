@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.bankfiles.little_bank import LittleBank
 from tests.bankfiles.test_statements_csv import OWN, PORTAL
+from tests.faults.report import Inputs, keep
+from tests.fuzz.inputs import changed
+from tests.fuzz.test_decoders import examples_of_a_long_run, tried
 
 from vuka.bankfiles.model import BankFileError, Statement
 from vuka.bankfiles.statements import read_statement
@@ -20,6 +24,7 @@ def _camt053() -> bytes:
     return bank.camt053()
 
 
+BEGINNINGS = (b"<", b"<Document ", b"settlement_id,", b"Settlement ID,1\n", b"\xff\xfe<\x00")
 WHOLE = (_camt053(), OWN.encode(), PORTAL.encode())
 
 
@@ -40,7 +45,7 @@ def test_any_bytes(content: bytes) -> None:
 
 
 @given(
-    st.sampled_from((b"<", b"<Document ", b"settlement_id,", b"Settlement ID,1\n", b"\xff\xfe<\x00")),
+    st.sampled_from(BEGINNINGS),
     st.binary(max_size=200),
 )
 def test_any_bytes_after_a_beginning_that_is_right(start: bytes, content: bytes) -> None:
@@ -55,3 +60,22 @@ def test_a_file_with_something_else_in_it(whole: bytes, place: int, length: int,
 @given(st.sampled_from(WHOLE), st.text(alphabet="0123456789.,-()eE ١∞", max_size=30))
 def test_a_file_with_another_amount(whole: bytes, amount: str) -> None:
     read(whole.replace(b"100", amount.encode()))
+
+
+ANY = st.one_of(
+    changed(st.sampled_from(WHOLE)),
+    changed(changed(st.sampled_from(WHOLE))),
+    st.builds(
+        lambda whole, amount: whole.replace(b"100", amount.encode()),
+        st.sampled_from(WHOLE),
+        st.text(alphabet="0123456789.,-()eE ١∞", max_size=30),
+    ),
+    st.builds(bytes.__add__, st.sampled_from(BEGINNINGS), st.binary(max_size=200)),
+    st.binary(max_size=400),
+)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3_600)
+def test_any_file_in_a_long_run() -> None:
+    keep(Inputs("bank files", tried("bank files", ANY, read, examples=examples_of_a_long_run(), fresh=True)))

@@ -172,6 +172,14 @@ def test_an_operators_act_that_was_cut_off_after_a_crash_is_missed(copied: Path)
     assert f"Entry {newest['seq']} is the first bad one" in bad.output
 
 
+@pytest.mark.parametrize("content", [b"[" * 2_000, b'{"other":' * 2_000, b'{"log":"\xff"}', b"7", b""])
+def test_a_file_that_holds_no_checkpoints_is_a_sentence(played: Played, tmp_path: Path, content: bytes) -> None:
+    kept = tmp_path / "kept.json"
+    kept.write_bytes(content)
+    said = refused("auditlog", "verify", "--data", str(played.data), "--checkpoint", str(kept))
+    assert "kept.json holds no checkpoint" in said.replace("\n", "")
+
+
 def test_what_is_not_signed_yet_is_said(tmp_path: Path) -> None:
     data = tmp_path / "hub"
     assert vuka("init", "--data", str(data), "-c", "USD").exit_code == 0

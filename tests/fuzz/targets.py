@@ -6,6 +6,7 @@ what was read and is written again must be read as the same.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 from collections.abc import Sequence
@@ -14,16 +15,21 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import assume
 from hypothesis import strategies as st
-from tests.fuzz.inputs import JSON, JSON_BYTES, TEXTS, Check, changed, encoded, message_types, nearly, split
+from joserfc import jws as joserfc_jws
+from tests.authorization_server import ISSUER, OPERATORS, PARTICIPANTS, AuthorizationServer, new_key
+from tests.fuzz.inputs import DEEP, JSON, JSON_BYTES, TEXTS, Check, changed, encoded, message_types, nearly, split
 
 from vuka import rules
 from vuka.api import oracle_client
 from vuka.api.admin_body import _DECODER as ADMIN_DECODER
 from vuka.api.admin_body import Fields
+from vuka.api.audit_key import AuditKey
 from vuka.api.identity import bearer_token, certificate_identities
-from vuka.config import load, to_toml
+from vuka.api.tokens import ALGORITHMS, AccessTokens, TokenError
+from vuka.config import OAuth, load, to_toml
 from vuka.cron import CronError, next_ms
 from vuka.engine import courier
 from vuka.errors import DESCRIPTION_MAX, FspiopError, OperatorError
@@ -40,10 +46,15 @@ from vuka.httpserver import _Connection as ServerConnection
 from vuka.ids import IdError, format_uuid, parse_id
 from vuka.logs import trace_id
 from vuka.money import AmountError, format_amount, parse_amount, parse_decimal
+from vuka.store.backup import FORMAT, Facts, Manifest, decode_manifest
+from vuka.switch import auditlog
+from vuka.switch.access import Role
+from vuka.switch.auditlog import Act, Checkpoint, Entry, Genesis, Kind, Pruned
 from vuka.switch.directory import Oracle
 from vuka.switch.fees import compile_fee_rules
 from vuka.switch.lookup import Party
 from vuka.switch.quote_rules import compile_quote_rules, payload_fact
+from vuka.switch.work import Actor, ActorKind
 
 VERSIONS: Final = tuple(Version)
 
@@ -276,6 +287,229 @@ PREPARES: Final = st.builds(
 def check_written_packet(packet: ilp.IlpPayment | ilp.IlpPrepare) -> None:
     """What is written is read as the same."""
     assert ilp.decode_packet(ilp.encode_packet(packet)) == packet
+
+
+# --- access tokens and key sets -----------------------------------------------------------------------------------
+
+SERVER: Final = AuthorizationServer()
+PUBLIC: Final = [key.as_dict(private=False) for key in (SERVER.keys[0], new_key("rsa", "RSA"))]
+NOW_MS: Final = 1_800_000_000_000
+
+
+def _access_tokens(key_set: bytes) -> AccessTokens:
+    """What checks tokens of one issuer, whose keys have come. Raises `ValueError` where they will not do."""
+    settings = OAuth(
+        issuers=ISSUER, keys=f"{ISSUER}/keys", participants_audience=PARTICIPANTS, operators_audience=OPERATORS
+    )
+    tokens = AccessTokens(settings, lambda: NOW_MS)
+    tokens._take(tokens._issuers[ISSUER], key_set)
+    return tokens
+
+
+GOOD: Final = SERVER.token(aud=[PARTICIPANTS, OPERATORS], client_id="payerfsp", roles=["read"], iat=1, exp=NOW_MS)
+CLAIMS: Final = st.fixed_dictionaries(
+    {
+        "iss": st.just(ISSUER) | JSON,
+        "aud": st.sampled_from((PARTICIPANTS, OPERATORS, [PARTICIPANTS, OPERATORS])) | JSON,
+        "exp": st.integers(0, 2**42) | st.floats() | JSON,
+    },
+    optional={
+        "client_id": TEXTS | JSON,
+        "sub": TEXTS | JSON,
+        "roles": st.sampled_from(("read", ["operate", "read"])) | JSON,
+        "cnf": JSON | st.fixed_dictionaries({"x5t#S256": TEXTS | JSON}),
+        "nbf": JSON,
+        "iat": JSON,
+    },
+)
+JOSE: Final = st.fixed_dictionaries(
+    {"alg": st.sampled_from((*ALGORITHMS, "none", "HS256")) | JSON},
+    optional={"kid": st.sampled_from(("first", "other")) | JSON, "typ": st.just("at+jwt") | JSON, "crit": JSON},
+)
+
+
+def _part(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def _signed(claims: dict[str, Any] | bytes) -> str:
+    """A token that the server has signed, whatever it says."""
+    content = claims if isinstance(claims, bytes) else encoded(claims)
+    return joserfc_jws.serialize_compact({"alg": "ES256", "kid": "first"}, content, SERVER.keys[0])
+
+
+def check_token(token: str) -> None:
+    """A token lets somebody in who has a name, or nobody and says why; the same when it comes again."""
+    tokens = _access_tokens(SERVER.key_set())
+    for fingerprint in ("", "ab" * 32):
+        for read in (tokens.participant, tokens.operator):
+            found: list[object] = []
+            for _ in range(2):
+                try:
+                    found.append(read(token, fingerprint))
+                except TokenError as error:
+                    has_reason(error)
+                    found.append(str(error))
+            assert found[0] == found[1]
+    with contextlib.suppress(TokenError):
+        assert tokens.participant(token)
+    with contextlib.suppress(TokenError):
+        operator = tokens.operator(token)
+        assert operator.name
+        assert operator.roles <= set(Role)
+
+
+KEY_SETS: Final = st.fixed_dictionaries(
+    {
+        "keys": JSON
+        | st.lists(
+            st.fixed_dictionaries(
+                {"kty": st.sampled_from(("RSA", "EC")) | JSON},
+                optional={
+                    "crv": st.just("P-256") | JSON,
+                    "kid": st.just("first") | JSON,
+                    "alg": st.sampled_from(ALGORITHMS) | JSON,
+                    "use": st.just("sig") | JSON,
+                    **{
+                        name: st.one_of(
+                            st.sampled_from([value for each in PUBLIC for value in each.values()]),
+                            st.binary(max_size=300).map(_part),
+                            JSON,
+                        )
+                        for name in ("n", "e", "x", "y")
+                    },
+                },
+            ),
+            max_size=3,
+        )
+    }
+)
+
+
+def check_key_set(raw: bytes) -> None:
+    """A key set holds keys to check tokens with, or a reason is told; no key of it makes a token a defect."""
+    try:
+        tokens = _access_tokens(raw)
+    except ValueError as error:
+        has_reason(error)
+        return
+    for algorithm in ALGORITHMS:
+        head = _part(encoded({"alg": algorithm, "kid": "first"}))
+        for token in (GOOD, f"{head}.{GOOD.split('.')[1]}.{GOOD.split('.')[2]}"):
+            try:
+                assert tokens.participant(token)
+            except TokenError as error:
+                has_reason(error)
+
+
+# --- files that are brought back -----------------------------------------------------------------------------------
+
+AUDIT_KEY: Final = AuditKey(Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\1"))
+ALICE: Final = Actor(ActorKind.OPERATOR, "alice", 7)
+
+
+def _signed_checkpoint(seq: int, at_ms: int) -> Checkpoint:
+    unsigned = Checkpoint("00" * 32, seq, "11" * 32, at_ms, "", "")
+    key, signature = AUDIT_KEY.sign(unsigned.signed())
+    return msgspec.structs.replace(unsigned, key=key, signature=signature)
+
+
+NUMBERS: Final = st.one_of(st.integers(0, 10), st.sampled_from((1 << 62, (1 << 63) - 2, (1 << 63) - 1, -1, -(1 << 63))))
+CONTENTS: Final = st.one_of(
+    st.just(Genesis("Bench", 1, 0, "00" * 32)),
+    st.builds(Act, st.just(ALICE), TEXTS, TEXTS, st.dictionaries(TEXTS, TEXTS, max_size=3)),
+    st.just([[bytes(16), "COMMITTED", 1, 1, "USD", "a", "b", "PAYMENT", None]]),
+    st.builds(_signed_checkpoint, NUMBERS, st.integers(0, 10)),
+    st.just(Pruned("00" * 32, ALICE, 1, 1, "a.jsonl", "00" * 32, 0, "00" * 32)),
+).map(msgspec.msgpack.encode)
+ODD_VALUES: Final = st.sampled_from(
+    (
+        msgspec.msgpack.encode(msgspec.msgpack.Ext(5, b"x")),
+        b"\xd6\xff\x00\x00\x00\x01",
+        b"\xc4\x01x",
+        b"\x81\xc4\x01x\x01",
+        b"\x81\x91\x01\x01",
+        b"\x81\xc0\x01",
+        b"\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00",
+        b"\x91" * 2_000 + b"\x01",
+        b"\x81\xa1a" * 600 + b"\x01",
+        b"\xa1\xff",
+    )
+)
+"""MessagePack that is no JSON, or nests further than anybody reads."""
+
+
+def _odd_act(value: bytes) -> bytes:
+    """An act that was asked with that."""
+    whole = msgspec.msgpack.encode(Act(ALICE, "SetLimit", "accepted", {"name": 7}))
+    return whole.replace(b"\xa4name\x07", b"\xa4name" + value)
+
+
+def _entry(seq: int, at_ms: int, kind: str, content: bytes, shown: object) -> bytes:
+    """A line of an export, whose hash is right."""
+    try:
+        digest = auditlog.chained(auditlog.NO_HASH, seq, at_ms, kind, content)
+    except OverflowError:
+        digest = auditlog.NO_HASH
+    line = auditlog.export_line(Entry(seq, at_ms, kind, content, digest))
+    return line if shown is None else line.replace(b'"means":', b'"means":' + encoded(shown) + b',"other":')
+
+
+LINES: Final = st.builds(
+    _entry,
+    st.one_of(NUMBERS, st.just(1 << 63)),
+    st.one_of(NUMBERS, st.sampled_from((auditlog.AT_MS_MAX + 1, (1 << 64) - 1))),
+    st.sampled_from(list(Kind)) | st.text(max_size=5),
+    st.one_of(CONTENTS, changed(CONTENTS), ODD_VALUES.map(_odd_act), st.binary(max_size=20)),
+    st.none() | JSON,
+)
+DEEP_LINES: Final = st.sampled_from(DEEP).map(
+    lambda deep: b'{"seq":1,"at_ms":1,"kind":"ACT","hash":"","content":"","means":%b}' % deep
+)
+
+
+def check_export_line(line: bytes) -> None:
+    """A line of an export is an entry that is written as the same line, or a reason; to check it is a verdict."""
+    try:
+        entry = auditlog.read_line(line)
+    except ValueError as error:
+        has_reason(error)
+        return
+    assert auditlog.export_line(entry).rstrip() == line.rstrip()
+    for is_part in (False, True):
+        verdict = auditlog.verify([entry], is_part=is_part)
+        assert verdict.fault is None or verdict.fault.reason
+
+
+MANIFESTS: Final = st.builds(
+    Manifest,
+    st.sampled_from((FORMAT, FORMAT + 1)),
+    TEXTS,
+    st.sampled_from(("sqlite", "postgresql")),
+    st.integers(0, 10),
+    st.integers(0, 10),
+    st.sampled_from(("vuka.db", "../vuka.db", "", ".", "..", "a/b", "\0")) | st.text(max_size=10),
+    NUMBERS,
+    TEXTS,
+    NUMBERS,
+    TEXTS,
+    st.booleans(),
+    st.dictionaries(st.sampled_from(("vuka.toml", "/etc/passwd", "..")) | st.text(max_size=10), TEXTS, max_size=2),
+    st.just(Facts("0001", "Bench", "embedded", 1, 1, 1, 1, "")),
+).map(msgspec.json.encode)
+
+
+def check_manifest(content: bytes) -> None:
+    """A manifest names files of its own directory, or a sentence says what is wrong with it."""
+    directory = Path("/backups/hub")
+    try:
+        manifest = decode_manifest(content, directory)
+    except OperatorError as error:
+        is_sentence(error)
+        return
+    for name in (manifest.file, *manifest.with_files):
+        assert (directory / name).parent == directory
+        assert (directory / name).name == name
 
 
 # --- what others answer -------------------------------------------------------------------------------------------
@@ -838,6 +1072,44 @@ TARGETS: Final = (
         check_packet,
     ),
     Target("ILP packets written", st.one_of(PAYMENTS, PREPARES), check_written_packet),
+    Target(
+        "access tokens",
+        st.one_of(
+            changed(st.just(GOOD.encode())).map(lambda each: each.decode("latin-1")),
+            st.text(max_size=60),
+            CLAIMS.map(_signed),
+            JSON_BYTES.map(_signed),
+            st.builds(
+                lambda *parts: ".".join(_part(each) for each in parts),
+                JOSE.map(encoded) | JSON_BYTES,
+                CLAIMS.map(encoded) | JSON_BYTES,
+                st.binary(max_size=70),
+            ),
+        ),
+        check_token,
+    ),
+    Target(
+        "key sets",
+        st.one_of(
+            KEY_SETS.map(encoded), changed(st.just(SERVER.key_set())), changed(KEY_SETS.map(encoded)), JSON_BYTES
+        ),
+        check_key_set,
+    ),
+    Target(
+        "lines of an audit log's export",
+        st.one_of(LINES, changed(LINES), DEEP_LINES, changed(DEEP_LINES), JSON_BYTES),
+        check_export_line,
+    ),
+    Target(
+        "manifests of backups",
+        st.one_of(
+            MANIFESTS,
+            changed(MANIFESTS),
+            st.sampled_from(DEEP).map(lambda deep: b'{"other":%b}' % deep),
+            JSON_BYTES,
+        ),
+        check_manifest,
+    ),
     Target("oracles' answers", st.one_of(LISTED.map(encoded), changed(LISTED.map(encoded)), JSON_BYTES), check_oracle),
     Target(
         "participants' answers",

@@ -71,7 +71,7 @@ def test_a_configuration_is_valid_or_told_to_be_wrong(tmp_path: Path) -> None:
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("target", TARGETS, ids=[each.name.replace(" ", "-") for each in TARGETS])
 def test_a_decoder_gives_a_value_or_its_documented_error_in_a_long_run(target: Target) -> None:
-    count = tried(target.name, target.inputs, target.check, examples=_long(), fresh=True)
+    count = tried(target.name, target.inputs, target.check, examples=examples_of_a_long_run(), fresh=True)
     keep(Inputs(target.name, count))
 
 
@@ -80,12 +80,17 @@ def test_a_decoder_gives_a_value_or_its_documented_error_in_a_long_run(target: T
 def test_a_configuration_is_valid_or_told_to_be_wrong_in_a_long_run(tmp_path: Path) -> None:
     inputs = st.tuples(TOML, VARIABLES)
     count = tried(
-        "configuration", inputs, lambda given: check_configuration(given, tmp_path), examples=_long(), fresh=True
+        "configuration",
+        inputs,
+        lambda given: check_configuration(given, tmp_path),
+        examples=examples_of_a_long_run(),
+        fresh=True,
     )
     keep(Inputs("configuration", count))
 
 
-def _long() -> int:
+def examples_of_a_long_run() -> int:
+    """How many inputs each decoder is tried with."""
     return EXAMPLES_LONG * int(os.environ.get("VUKA_SOAK_PERCENT", "100")) // 100
 
 

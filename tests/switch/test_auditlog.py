@@ -355,6 +355,49 @@ def test_a_checkpoint_at_the_beginning_that_has_signed_no_hash_is_a_fault() -> N
     assert first_bad([Entry(8, START_MS, "CHECKPOINT", packed, bytes(32))]) == 8
 
 
+ACT_CONTENT = msgspec.msgpack.encode(Act(ALICE, "SetLimit", "accepted", {"limit": 7}))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        msgspec.msgpack.encode(msgspec.msgpack.Ext(5, b"x")),
+        b"\x81\x91\x01\x01",
+        b"\x81\xc0\x01",
+        b"\x91" * 2_000 + b"\x07",
+    ],
+    ids=["an extension", "a list as a key", "no key", "depth"],
+)
+def test_an_act_that_can_not_be_shown_is_a_fault_though_its_hash_agrees(database: Database, odd: bytes) -> None:
+    chain = build(database)
+    content = ACT_CONTENT.replace(b"\xa5limit\x07", b"\xa5limit" + odd)
+    assert content != ACT_CONTENT
+    digest = auditlog.chained(chain[-1].hash, 16, START_MS, "ACT", content)
+    with database.begin() as tx:
+        tx.run(
+            "INSERT INTO audit_entry (seq, at_ms, kind, content, hash) VALUES (?, ?, ?, ?, ?)",
+            (16, START_MS, "ACT", content, digest),
+        )
+    last = stored(database)[-1]
+    assert auditlog.read_line(auditlog.export_line(last)) == last
+    assert first_bad(stored(database), keys={KEY.public}) == 16
+    with database.read() as tx:
+        assert auditlog.find(tx, Search(what="limit")).entries == []
+
+
+@pytest.mark.parametrize(("seq", "at_ms"), [(1, 1 << 63), (1, (1 << 64) - 1), (1 << 63, 1), (1, -1)])
+def test_a_line_of_an_export_with_a_number_that_no_row_has_is_none(chain: list[Entry], seq: int, at_ms: int) -> None:
+    line = auditlog.export_line(msgspec.structs.replace(chain[0], seq=seq, at_ms=at_ms))
+    with pytest.raises(ValueError, match="no line of an export"):
+        auditlog.read_line(line)
+
+
+@pytest.mark.parametrize("deep", [b"[" * 2_000 + b"]" * 2_000, b'{"a":' * 2_000 + b"1" + b"}" * 2_000])
+def test_a_line_of_an_export_that_nests_further_than_anybody_reads_is_none(deep: bytes) -> None:
+    with pytest.raises(ValueError, match="no line of an export"):
+        auditlog.read_line(b'{"seq":1,"at_ms":1,"kind":"ACT","hash":"","content":"","means":%b}' % deep)
+
+
 ODD: dict[str, list[object]] = {
     "content": ["text", 7, b"\xc1", b""],
     "at_ms": ["noon", 1.5, 1 << 62, -1],

@@ -315,7 +315,7 @@ def _read_checkpoints(path: Path) -> list[Checkpoint]:
         for part in whole:
             read = _checkpoints.decode(part)
             found += read if isinstance(read, list) else [read]
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         fail(f"{path} holds no checkpoints as `vuka auditlog checkpoint` prints them: {error}.")
     if not found:
         fail(f"{path} holds no checkpoint.")

@@ -305,12 +305,20 @@ def read_manifest(directory: Path) -> Manifest:
     """What a backup says it is. Raises `OperatorError` where it is none, or of a later program."""
     path = directory / MANIFEST
     try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise OperatorError(f"{directory} is no backup: it has no {MANIFEST}.") from None
     except OSError as error:
         raise OperatorError(f"{path} can't be read: {error.strerror or error}.") from None
-    except msgspec.MsgspecError as error:
+    return decode_manifest(content, directory)
+
+
+def decode_manifest(content: bytes, directory: Path) -> Manifest:
+    """The manifest that is written there, of the backup in ``directory``. Raises `OperatorError`."""
+    path = directory / MANIFEST
+    try:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise OperatorError(f"{path} is no manifest of a backup: {error}.") from None
     if manifest.format != FORMAT:
         raise OperatorError(f"{directory} is a backup of a later vuka ({manifest.vuka}). Use that one to restore it.")

@@ -208,9 +208,13 @@ class Entry(msgspec.Struct, frozen=True):
         if decoder is None:
             raise UnreadableError(f"there is no kind {self.kind!r}")
         try:
-            return decoder.decode(self.content)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            content = decoder.decode(self.content)
+            if isinstance(content, Act):
+                # MessagePack says things that no JSON can: nobody could be shown them, and no hub has written them.
+                msgspec.json.encode(content)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError) as error:
             raise UnreadableError(str(error)) from None
+        return content
 
     def content_or_none(self) -> Content | None:
         """The same, and None where it can't be read: for whoever lists entries, and does not check them."""
@@ -766,8 +770,8 @@ class _Check:
 class Exported(msgspec.Struct, frozen=True):
     """A line of an export. Hash and content, which count, are as they are stored; `means` is for people."""
 
-    seq: int
-    at_ms: int
+    seq: Annotated[int, msgspec.Meta(ge=-LATEST - 1, le=LATEST)]
+    at_ms: Annotated[int, msgspec.Meta(ge=0, le=AT_MS_MAX)]
     kind: str
     hash: str
     """In hexadecimal."""
@@ -791,7 +795,7 @@ def read_line(line: bytes) -> Entry:
         read = _json_decoder.decode(line)
         each = Entry(read.seq, read.at_ms, read.kind, read.content, bytes.fromhex(read.hash))
         means = msgspec.json.decode(msgspec.json.encode(shown(each)))
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ValueError(f"it is no line of an export: {error}") from None
     if means != read.means:
         raise ValueError(f"entry {read.seq} is not what stands beside it for people to read")
