@@ -341,6 +341,48 @@ def test_a_hub_that_lets_no_admin_in_says_so(bench: SchemeBench) -> None:
     assert "vuka access recover --data vuka-data" in said
 
 
+# --- where alarms go --------------------------------------------------------------------------------------------------
+
+
+def test_where_alarms_go_is_shown_whole_to_those_alone_who_may_set_it(
+    client: TestClient, open_client: TestClient
+) -> None:
+    path, whole = "/participants/payerfsp/endpoints", "https://hooks.example.com/services/T0/B0/S3CRET?token=TOP"
+    callback = {"type": "FSPIOP_CALLBACK_URL_QUOTES", "value": "http://payer.example/a/b/c?d=e"}
+    alarms = {"type": "ALARM_NOTIFICATION_URL", "value": whole}
+    short = {**alarms, "value": "https://hooks.example.com/services/(left out)"}
+    for each in (callback, alarms):
+        assert client.post(path, json=each, headers=header("operator")).status_code == 201
+    for name, expected in (("reader", short), ("treasurer", short), ("operator", alarms), ("admin", alarms)):
+        found = client.get(path, headers=header(name)).json()
+        assert {each["type"]: each for each in found} == {each["type"]: each for each in (callback, expected)}
+        assert client.get(path, params={"type": expected["type"]}, headers=header(name)).json() == expected
+    assert alarms in open_client.get(path).json()
+
+
+def test_where_a_notification_went_is_shown_whole_to_those_alone_who_may_set_it(
+    client: TestClient, bench: SchemeBench
+) -> None:
+    with bench.database.begin() as tx:
+        tx.run(
+            """INSERT INTO notification (notification_id, kind, participant, currency, data, created_ms)
+               VALUES (7, 'NET_DEBIT_CAP_ADJUSTMENT', 'payerfsp', 'USD', '{}', 1)"""
+        )
+        tx.run(
+            """INSERT INTO notification_delivery
+               (notification_id, delivery_no, channel, recipient, address, state, attempts, next_ms, updated_ms)
+               VALUES (7, 1, 'webhook', 'payerfsp', 'https://hooks.example.com/services/S3CRET', 'PARKED', 1, 1, 1)"""
+        )
+
+    def addresses(name: str) -> set[str]:
+        listed = client.get("/notifications", headers=header(name)).json()
+        shown = client.get("/notifications/7", headers=header(name)).json()
+        return {each["address"] for found in (*listed, shown) for each in found["deliveries"]}
+
+    assert addresses("reader") == {"https://hooks.example.com/services/(left out)"}
+    assert addresses("operator") == {"https://hooks.example.com/services/S3CRET"}
+
+
 # --- /credentials -----------------------------------------------------------------------------------------------------
 
 

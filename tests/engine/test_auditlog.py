@@ -18,6 +18,7 @@ from tests.switch.wire import PAYEE, PAYER
 from vuka.api.audit_key import AuditKey
 from vuka.engine.auditlog import LAST_FILE, AuditLog, SignAuditLog, tell
 from vuka.engine.batch import Rules
+from vuka.engine.notifications import ResendNotifications
 from vuka.ids import FspId
 from vuka.switch import auditlog
 from vuka.switch.access import CredentialKind, IssueCredential
@@ -160,6 +161,49 @@ def test_a_row_that_is_replaced_is_told_as_it_was_and_as_it_is(batches: Logged) 
     assert change.before["value"] == "http://old.example"
     assert change.after["value"] == "http://hub:(left out)@new.example/cb?token=(left out)&x=1"
     assert "hunter2" not in repr(act)
+
+
+def test_of_where_alarms_go_no_more_is_kept_than_the_host_and_the_first_segment(batches: Logged) -> None:
+    def endpoint(value: str) -> SetEndpoints:
+        endpoints = (Endpoint("ALARM_NOTIFICATION_URL", value),)
+        return SetEndpoints(name=FspId(PAYER), endpoints=endpoints, actor=ALICE)
+
+    short = "https://hooks.example.com/services/(left out)"
+    for secret in ("S3CRET", "0THER"):
+        batches.bench.advance(1)
+        batches.run(endpoint(f"https://hooks.example.com/services/T0/B0/{secret}?token=TOP"))
+        (entry,) = batches.new()
+        act = entry.read()
+        assert isinstance(act, Act)
+        (change,) = (each for each in act.changes if each.table == "endpoint")
+        assert change.after is not None
+        assert change.after["value"] == short, "that it changed is told"
+        assert change.before is None or change.before["value"] == short
+        assert act.asked["endpoints"] == [{"type": "ALARM_NOTIFICATION_URL", "value": short}]
+        for part in ("S3CRET", "0THER", "B0", "TOP"):
+            assert part.encode() not in entry.content
+
+
+def test_where_a_notification_goes_that_is_sent_again_is_kept_no_longer_than_that(batches: Logged) -> None:
+    with batches.bench.database.begin() as tx:
+        tx.run(
+            """INSERT INTO notification (notification_id, kind, participant, currency, data, created_ms)
+               VALUES (7, 'NET_DEBIT_CAP_ADJUSTMENT', 'greenbank', 'USD', '{}', 1)"""
+        )
+        for number, address in enumerate(("https://hooks.example.com/services/T0/S3CRET", "desk@scheme.example"), 1):
+            tx.run(
+                """INSERT INTO notification_delivery
+                   (notification_id, delivery_no, channel, recipient, address, state, attempts, next_ms, updated_ms)
+                   VALUES (7, ?, 'webhook', 'greenbank', ?, 'PARKED', 1, 1, 1)""",
+                (number, address),
+            )
+    batches.run(ResendNotifications(notification_id=7, channel=None, channels=("webhook",), actor=ALICE))
+    (entry,) = batches.new()
+    act = entry.read()
+    assert isinstance(act, Act)
+    told = [each.of["address"] for each in act.changes if each.table == "notification_delivery"]
+    assert sorted(map(str, told)) == ["desk@scheme.example", "https://hooks.example.com/services/(left out)"]
+    assert b"S3CRET" not in entry.content
 
 
 def test_a_limit_is_told_with_the_headroom_that_it_moves(batches: Logged) -> None:

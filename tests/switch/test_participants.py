@@ -29,6 +29,7 @@ from vuka.switch.participants import (
     SetInitialPositionAndLimits,
     SetParticipantActive,
     SetParticipantVersion,
+    shortened,
 )
 
 USD = Currency("USD")
@@ -562,3 +563,23 @@ def test_limits_can_be_asked_for_by_participant_currency_and_type(hub: SchemeBen
     assert found(currency="USD") == [(DFSP, USD, 100_000), ("payeefsp", USD, 300_000)]
     assert found(name=DFSP, currency="EUR") == [(DFSP, EUR, 200_000)]
     assert found(limit_type="DAILY") == []
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://hooks.example.com/services/T0/S3CRET", "https://hooks.example.com/services/(left out)"),
+        ("https://hooks.example.com/services?token=S3CRET", "https://hooks.example.com/services/(left out)"),
+        ("https://hooks.example.com:8443/?S3CRET", "https://hooks.example.com:8443/(left out)"),
+        ("HTTPS://hooks.example.com?S3CRET", "HTTPS://hooks.example.com/(left out)"),
+        ("https://hooks.example.com//S3CRET", "https://hooks.example.com/(left out)"),
+        ("https://hooks.example.com#S3CRET", "https://hooks.example.com/(left out)"),
+        ("https://hooks.example.com/alarms/", "https://hooks.example.com/alarms/"),
+        ("https://hooks.example.com/alarms", "https://hooks.example.com/alarms"),
+        ("http://10.0.0.1", "http://10.0.0.1"),
+        ("desk@scheme.example", "desk@scheme.example"),
+        ("", ""),
+    ],
+)
+def test_of_the_url_that_alarms_go_to_host_and_first_segment_are_shown(address: str, shown: str) -> None:
+    assert shortened(address) == shown

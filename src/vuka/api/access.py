@@ -168,6 +168,12 @@ def operator_name(request: Request) -> str:
     return operator.name if isinstance(operator, Operator) else ANYBODY.name
 
 
+def may_operate(request: Request) -> bool:
+    """Whether whoever makes a request may set where messages and alarms go, and may so be told of it."""
+    operator = request.scope.get(_OPERATOR, ANYBODY)
+    return isinstance(operator, Operator) and allows(operator.roles, Role.OPERATE)
+
+
 def needed_role(path: str, method: str) -> Role | None:
     """The role that a route takes, `EVERYBODY` where it takes none."""
     methods = NEEDED_ROLES.get(path, {})

@@ -32,7 +32,7 @@ from vuka.api import (
     schedules,
     settlement,
 )
-from vuka.api.access import OperatorAccess, operator_name
+from vuka.api.access import OperatorAccess, may_operate, operator_name
 from vuka.api.admin_body import (
     Fields,
     invalid,
@@ -420,9 +420,14 @@ class _Operators:
     # --- endpoints, models, types -------------------------------------------------------------------------------
 
     async def endpoints(self, request: Request) -> Response:
-        """Where messages to a participant go; with a type, that one, and an empty object where it is not set."""
+        """Where messages to a participant go; with a type, that one, and an empty object where it is not set.
+
+        Where its alarms go may be a secret: who may not set it is shown the beginning.
+        """
         kind = request.query_params.get("type")
         found = self._read_participant(path_name(request), lambda _tx, _ledger, participant: participant.endpoints)
+        if participants.ALARM_URL in found and not may_operate(request):
+            found = {**found, participants.ALARM_URL: participants.shortened(found[participants.ALARM_URL])}
         answers = {each: {"type": each, "value": value} for each, value in found.items()}
         return _json(answers.get(kind, {}) if kind else list(answers.values()))
 

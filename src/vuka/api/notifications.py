@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as HttpRoute
 
+from vuka.api.access import may_operate
 from vuka.api.admin_body import Fields, invalid, read_body, read_query
 from vuka.api.hub import Hub
 from vuka.channels.words import compose
@@ -31,7 +32,7 @@ from vuka.fspiop.times import format_datetime_ms
 from vuka.ids import HUB
 from vuka.plugins import NOTIFICATION_KINDS, THRESHOLD_BREACH, DeliveryError
 from vuka.switch.alarms import AlarmRules, AlarmView, alarms
-from vuka.switch.participants import participant_not_found
+from vuka.switch.participants import participant_not_found, shortened
 
 LISTED_DEFAULT: Final = 100
 LISTED_MAX: Final = 1_000
@@ -64,14 +65,14 @@ def routes(hub: Hub) -> list[HttpRoute]:
         )
         query.end()
         found = hub.read(lambda tx, _ledger, _directory: notifications(tx, asked, limit))
-        return _json([_notification(each) for each in found])
+        return _json([_notification(each, request) for each in found])
 
     async def show(request: Request) -> Response:
         notification_id = _path_id(request)
         found = hub.read(lambda tx, _ledger, _directory: notification(tx, notification_id))
         if found is None:
             raise FspiopError(ErrorCode.ID_NOT_FOUND, f"there is no notification {notification_id}")
-        return _json(_notification(found))
+        return _json(_notification(found, request))
 
     async def resend(request: Request) -> Response:
         return await resend_parked(_path_id(request), await _optional_body(request))
@@ -184,7 +185,7 @@ def _json(value: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-def _notification(of: NotificationView) -> dict[str, object]:
+def _notification(of: NotificationView, request: Request) -> dict[str, object]:
     return {
         "notificationId": str(of.notification_id),
         "kind": of.kind,
@@ -192,7 +193,7 @@ def _notification(of: NotificationView) -> dict[str, object]:
         "currency": of.currency,
         "createdDate": format_datetime_ms(of.created_ms),
         "data": of.data,
-        "deliveries": [_delivery(each) for each in of.deliveries],
+        "deliveries": [_delivery(each, is_whole=may_operate(request)) for each in of.deliveries],
     }
 
 
@@ -200,12 +201,13 @@ def _channel(of: Route) -> dict[str, object]:
     return {"name": of.channel, "endpoints": of.endpoints, "tellsParticipants": of.tells_participants}
 
 
-def _delivery(of: DeliveryView) -> dict[str, object]:
+def _delivery(of: DeliveryView, *, is_whole: bool) -> dict[str, object]:
+    """A delivery; who may not set where alarms go is shown the beginning of where it went."""
     shown: dict[str, object] = {
         "id": of.id,
         "channel": of.channel,
         "recipient": of.recipient,
-        "address": of.address or None,
+        "address": (of.address if is_whole else shortened(of.address)) or None,
         "state": of.state,
         "attempts": of.attempts,
         "error": of.error,

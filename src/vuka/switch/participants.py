@@ -47,12 +47,15 @@ HUB_ACCOUNT_TYPES: Final = (HUB_RECONCILIATION, HUB_MULTILATERAL_SETTLEMENT, HUB
 """What an operator may open for the hub itself, in each currency."""
 
 ALARM_URL: Final = "ALARM_NOTIFICATION_URL"
+LEFT_OUT: Final = "(left out)"
+"""Stands where somebody is not told something secret."""
 ADDRESSES_MAX: Final = 20
 """E-mail addresses in one endpoint."""
 
 # Enough to keep out what is none, and whatever would break a header; the mail server knows the rest.
 _E_MAIL: Final = re.compile(r"[!#-'*+./-9=?A-Z^-~-]{1,64}@[A-Za-z0-9.-]{1,253}", re.ASCII)
 _URL: Final = re.compile(r"https?://[!-~]{1,2000}", re.ASCII | re.IGNORECASE)
+_HOST_AND_REST: Final = re.compile(r"(https?://[^/?#]*(?:/[^/?#]*)?)(.*)", re.IGNORECASE | re.DOTALL)
 
 FSPIOP_VERSIONS: Final = ("1.0", "1.1", "2.0")
 
@@ -156,6 +159,17 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     type: str
     value: str
+
+
+def shortened(address: str) -> str:
+    """Where alarms go, for whoever sends none: of a URL the host and the first segment of its path.
+
+    What comes behind them is often all that its receiver asks for. What is no URL is as it is.
+    """
+    found = _HOST_AND_REST.fullmatch(address)
+    if found is None or found[2] in ("", "/"):
+        return address
+    return f"{found[1].rstrip('/')}/{LEFT_OUT}"
 
 
 class SetEndpoints(Command, frozen=True, kw_only=True):

@@ -5,8 +5,8 @@ watched: every statement that writes is asked for the rows that it leaves (``RET
 ``ON CONFLICT`` for those that it finds; and of every ledger account that money moves on the balances before and after
 are kept. Payments are never watched so: their ends are told (see `vuka.switch.auditlog`).
 
-Nothing that lets anybody in is kept: digests of credentials and passwords in addresses are left out, and what is
-large is kept as its SHA-256.
+Nothing that lets anybody in is kept: digests of credentials and passwords in addresses are left out, and so is what
+follows the host and the first segment where alarms go; what is large is kept as its SHA-256.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from vuka.ledger.model import (
 from vuka.money import ledger_currency
 from vuka.store import Row, Tx, Value
 from vuka.switch.auditlog import Act, Balance, Change
+from vuka.switch.participants import ALARM_URL, LEFT_OUT, shortened
 from vuka.switch.work import Actor, Command, Outcome, Work
 
 CHANGES_MAX: Final = 10_000
@@ -71,8 +72,6 @@ UNTOLD: Final = frozenset(
 
 SECRET: Final = re.compile(r"digest|secret|password|token|private", re.IGNORECASE)
 """Columns and fields of which nothing is kept but that they changed."""
-
-LEFT_OUT: Final = "(left out)"
 
 _USER_INFO: Final = re.compile(r"(://[^/\s:@]*):[^/\s@]*@")
 _QUERY_SECRET: Final = re.compile(r"([?&][^=&\s]*(?:token|secret|password|key|sig)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
@@ -360,16 +359,26 @@ def _change(table: str, before: _RowOf | None, after: _RowOf | None) -> Change:
     if before is None or after is None:
         return Change(table, {}, _shown(before), _shown(after))
     differing = {name for name, value in after.items() if before[name] != value}
+    was, is_now = _values(before), _values(after)
     return Change(
         table,
-        _shown({name: value for name, value in after.items() if name not in differing}) or {},
-        _shown({name: value for name, value in before.items() if name in differing}),
-        _shown({name: value for name, value in after.items() if name in differing}),
+        {name: value for name, value in is_now.items() if name not in differing},
+        {name: value for name, value in was.items() if name in differing},
+        {name: value for name, value in is_now.items() if name in differing},
     )
 
 
 def _shown(row: Mapping[str, object] | None) -> dict[str, object] | None:
-    return None if row is None else {name: _value(name, value) for name, value in row.items()}
+    return None if row is None else _values(row)
+
+
+def _values(fields: Mapping[str, object]) -> dict[str, object]:
+    """What is kept of a row, or of what was asked with one: of where alarms go no more than whom it belongs to."""
+    address = "value" if fields.get("type") == ALARM_URL else "address"
+    found = fields.get(address)
+    if isinstance(found, str):
+        fields = {**fields, address: shortened(found)}
+    return {name: _value(name, value) for name, value in fields.items()}
 
 
 def asked(command: Command) -> dict[str, object]:
@@ -394,7 +403,7 @@ def _value(name: str, value: object) -> object:
         # Of an enumeration the text: it may be of a kind that no message can hold.
         return _of_text(str(value))
     if isinstance(value, msgspec.Struct):
-        return {field: _value(field, getattr(value, field)) for field in value.__struct_fields__}
+        return _values({field: getattr(value, field) for field in value.__struct_fields__})
     if isinstance(value, Mapping):
         return {str(key): _value(str(key), each) for key, each in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
