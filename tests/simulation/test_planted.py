@@ -17,6 +17,7 @@ from vuka.ledger.model import TransferFlags
 from vuka.simulation import checks, participants
 from vuka.simulation.plan import draw_plan
 from vuka.simulation.run import run
+from vuka.simulation.told import TOLD
 from vuka.switch import fees, headroom, transfers
 from vuka.switch.directory import POSITION
 from vuka.switch.work import ACCEPTED, Action, Outcome, TransferBody, Work
@@ -79,6 +80,134 @@ def it_sends_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
         return batch
 
     monkeypatch.setattr(node.Engine, "_run", hasty)
+
+
+def owed(monkeypatch: pytest.MonkeyPatch, keeps: Callable[[int], bool]) -> None:
+    """Leaves what is owed out of the blocks, by its number, and has it sent all the same."""
+    messages, seen = outbox.Outbox._messages, [0]
+
+    def short(self: outbox.Outbox, entries: outbox.Entries) -> Any:
+        received, sent = messages(self, entries)
+        left = []
+        for each in sent:
+            seen[0] += each.is_owed
+            if not each.is_owed or keeps(seen[0]):
+                left.append(each)
+        return received, left
+
+    monkeypatch.setattr(outbox.Outbox, "_messages", short)
+
+
+@planted(checks.DURABLE)
+def it_writes_most_of_what_it_owes_into_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    owed(monkeypatch, lambda number: number % 9 != 0)
+
+
+@planted(checks.DURABLE, "crashes")
+def it_writes_nothing_that_it_owes_into_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    owed(monkeypatch, lambda _number: False)
+
+
+@planted(TOLD, "crashes")
+def its_blocks_are_not_looked_at_and_it_writes_nothing_that_it_owes_into_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    owed(monkeypatch, lambda _number: False)
+    monkeypatch.setattr(checks.Checker, "_is_owed", lambda _self, _call: True)
+
+
+# --- what is told -----------------------------------------------------------------------------------------------------
+
+
+def notified(monkeypatch: pytest.MonkeyPatch, forgets: Callable[..., bool]) -> None:
+    """Has the hub forget to make some messages of its own about transfers."""
+    notify = transfers._notify
+
+    def forgetful(work: Work, to: Any, action: Action, wire_id: str, body: Any, *args: Any, **options: Any) -> None:
+        if not forgets(action, body):
+            notify(work, to, action, wire_id, body, *args, **options)
+
+    monkeypatch.setattr(transfers, "_notify", forgetful)
+
+
+def passed_on(monkeypatch: pytest.MonkeyPatch, forgets: Callable[[Action], bool]) -> None:
+    """Has the hub forget to pass on some messages about transfers."""
+    forward = transfers._forward
+
+    def forgetful(work: Work, to: Any, inbound: Any, wire_id: str | None, action: Action, **options: Any) -> None:
+        if not forgets(action):
+            forward(work, to, inbound, wire_id, action, **options)
+
+    monkeypatch.setattr(transfers, "_forward", forgetful)
+
+
+@planted(TOLD)
+def it_forgets_some_of_what_it_is_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [0]
+
+    def forgets(*_args: object) -> bool:
+        told[0] += 1
+        return told[0] % 9 == 0
+
+    notified(monkeypatch, forgets)
+
+
+@planted(TOLD)
+def it_sends_no_patch(monkeypatch: pytest.MonkeyPatch) -> None:
+    notified(monkeypatch, lambda action, _body: action is Action.PATCH)
+
+
+@planted(TOLD)
+def it_tells_nobody_of_an_expiry(monkeypatch: pytest.MonkeyPatch) -> None:
+    notified(monkeypatch, lambda action, body: action is Action.ERROR and body.code == "3303")
+
+
+@planted(TOLD)
+def it_tells_the_payer_alone_of_an_expiry(monkeypatch: pytest.MonkeyPatch) -> None:
+    expiries = [0]
+
+    def forgets(action: Action, body: Any) -> bool:
+        if action is not Action.ERROR or body.code != "3303":
+            return False
+        expiries[0] += 1
+        return expiries[0] % 2 == 0
+
+    notified(monkeypatch, forgets)
+
+
+@planted(TOLD)
+def it_passes_no_fulfilment_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed_on(monkeypatch, lambda action: action is Action.PUT)
+
+
+@planted(TOLD)
+def it_passes_no_refusal_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed_on(monkeypatch, lambda action: action is Action.ERROR)
+
+
+@planted(TOLD)
+def it_passes_most_requests_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = [0]
+
+    def forgets(action: Action) -> bool:
+        requests[0] += action is Action.POST
+        return action is Action.POST and requests[0] % 9 == 0
+
+    passed_on(monkeypatch, forgets)
+
+
+@planted(TOLD, "liars")
+def it_does_not_tell_a_payee_that_its_answer_was_not_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    def untold(*args: Any, **options: Any) -> Outcome:
+        with pytest.MonkeyPatch.context() as within:
+            within.setattr(transfers, "_notify_error", lambda *_args: None)
+            return abort(*args, **options)
+
+    abort = transfers._abort_invalid
+    monkeypatch.setattr(transfers, "_abort_invalid", untold)
+
+
+@planted(TOLD, "rough")
+def it_tells_a_payer_that_refused_its_payees_word_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfers, "tell_result", lambda _work, commands: [Outcome() for _ in commands])
 
 
 # --- records ----------------------------------------------------------------------------------------------------------
@@ -176,7 +305,7 @@ def it_expires_what_is_committed(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- money ------------------------------------------------------------------------------------------------------------
 
 
-@planted(checks.MONEY)
+@planted(checks.BALANCED)
 def it_moves_the_money_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     commit = transfers._commit_record
 
@@ -194,6 +323,12 @@ def it_moves_the_money_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @planted(checks.MONEY)
+def its_books_are_not_looked_at_and_it_moves_the_money_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    it_moves_the_money_twice(monkeypatch)
+    monkeypatch.setattr(checks.Checker, "_check_books", lambda _self, _tx: None)
+
+
+@planted(checks.BALANCED)
 def it_rounds_what_it_posts(monkeypatch: pytest.MonkeyPatch) -> None:
     post = chart.post
 
@@ -202,6 +337,12 @@ def it_rounds_what_it_posts(monkeypatch: pytest.MonkeyPatch) -> None:
         return msgspec.structs.replace(posted, amount=posted.amount - posted.amount % 70_000)
 
     monkeypatch.setattr(chart, "post", rounded)
+
+
+@planted(checks.MONEY)
+def its_books_are_not_looked_at_and_it_rounds_what_it_posts(monkeypatch: pytest.MonkeyPatch) -> None:
+    it_rounds_what_it_posts(monkeypatch)
+    monkeypatch.setattr(checks.Checker, "_check_books", lambda _self, _tx: None)
 
 
 @planted(checks.COVERED)
@@ -224,6 +365,23 @@ def it_grants_more_headroom_than_the_cap(monkeypatch: pytest.MonkeyPatch) -> Non
 @planted(checks.MONEY, "settlement")
 def it_charges_no_fees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fees.Fees, "entries", lambda _self, _work, _records: [])
+
+
+@planted(checks.BALANCED)
+def its_books_are_wrong_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """…and right again before the end."""
+    prepare, prepared, touched = transfers.prepare, [0], []
+
+    def crooked(work: Work, commands: Sequence[transfers.PrepareTransfer]) -> list[Outcome]:
+        prepared[0] += 1
+        if prepared[0] == 5:
+            touched.extend(work.tx.query("SELECT transfer_id FROM transfer WHERE state = 'COMMITTED'"))
+            work.tx.run_many("UPDATE transfer SET amount = amount + 1 WHERE transfer_id = ?", touched)
+        if prepared[0] == 12:
+            work.tx.run_many("UPDATE transfer SET amount = amount - 1 WHERE transfer_id = ?", touched)
+        return prepare(work, commands)
+
+    monkeypatch.setattr(transfers, "prepare", crooked)
 
 
 @planted(checks.SOUND)

@@ -5,8 +5,9 @@ read as SQL, on a connection of its own that sees what is committed and nothing 
 were told is theirs (`vuka.simulation.beliefs`, `vuka.simulation.operators`).
 
 After each commit: no transfer's end changes, nothing is promised that is not covered, reservations in the ledger are
-those of the records. At each message and answer: it tells what is durable. While time passes: what has expired is
-final. At the end, when everything works again and everybody has been told: all of it, once more and together.
+those of the records, debits equal credits; after each tenth the hub's audit finds nothing. At each message and answer:
+it tells what is durable. While time passes: what has expired is final. At the end, when everything works again: all of
+it, once more and together, and everybody has been told (`vuka.simulation.told`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from vuka.simulation.machine import Watcher
 from vuka.simulation.network import Answer, Call
 from vuka.simulation.operators import FEE_CURRENCY, FEE_FIXED, FEE_PER_CENT, Operators
 from vuka.simulation.participants import Participant
+from vuka.simulation.told import TOLD, Told
 from vuka.simulation.world import World, short
 from vuka.store import Tx
 from vuka.store.sqlite import Database
@@ -55,6 +57,9 @@ _FINAL: Final = frozenset(
     ("COMMITTED", "ABORTED_REJECTED", "ABORTED_ERROR", "EXPIRED_PREPARED", "EXPIRED_RESERVED", "INVALID")
 )
 _ENDED: Final = {Word.COMMITTED: ("COMMITTED",), Word.ABORTED: tuple(sorted(_FINAL - {"COMMITTED"}))}
+
+AUDIT_COMMITS: Final = 10
+"""After how many commits the hub's audit runs in between."""
 
 UNWELL_SECONDS: Final = 2.0
 """How long after a commit failed the hub may still say so."""
@@ -115,8 +120,11 @@ class Checker(Watcher):
         self._last_block = 0
         self._bodies: dict[int, bytes] = {}
         self._owed: dict[int, tuple[str, str, str, bytes]] = {}
+        self._commits = 0
         self._prepared: Counter[bytes] = Counter()
         self._arrived: Counter[str] = Counter()
+        self._on_record: set[tuple[str, str, bytes]] = set()
+        self._told = Told(world.plan.scheme, lambda what: self._fail(TOLD, what))
         self.transfers: Counter[str] = Counter()
         """By final state: how many there were, at the end."""
 
@@ -136,6 +144,7 @@ class Checker(Watcher):
 
     def hub_died(self, how: str) -> None:
         """Nothing is checked: that is what must not matter."""
+        self._told.hub_died()
         self._world.tell(f"the hub {how}")
 
     def committed(self) -> None:
@@ -143,7 +152,12 @@ class Checker(Watcher):
         with self._world.looking(), self._database.read() as tx:
             self._check_states(tx)
             self._check_cover(tx)
+            self._check_sums(tx)
             self._note_owed(tx)
+            self._told.committed(tx)
+            self._commits += 1
+            if self._commits % AUDIT_COMMITS == 0:
+                self._check_books(tx)
 
     def _check_states(self, tx: Tx) -> None:
         states: dict[bytes, str] = dict(tx.query("SELECT transfer_id, state FROM transfer WHERE kind = 'PAYMENT'"))
@@ -157,6 +171,7 @@ class Checker(Watcher):
         """What the hub writes down to owe: a hub without a journal forgets it once it has come."""
         for block in journal.blocks_after(tx, 0, self._last_block):
             self._bodies.update((each.message_id, each.body) for each in block.received)
+            self._told.marked(block, self._owed)
             for sent in block.sent:
                 if sent.is_owed and sent.to in self._participants:
                     body = sent.body or b"" if sent.body_of is None else self._bodies.get(sent.body_of)
@@ -164,6 +179,7 @@ class Checker(Watcher):
                         self._fail(ON_RECORD, f"what {sent.method} {sent.path} passes on is not in the journal")
                         continue
                     self._owed[sent.message_id] = (sent.to, sent.method, sent.path, body)
+                    self._on_record.add((sent.method, sent.path, body))
         ((last,),) = tx.query("SELECT MAX(block_id) FROM journal_block")
         self._last_block = last or 0
 
@@ -214,6 +230,8 @@ class Checker(Watcher):
         resource, *ids = call.path.strip("/").split("/")
         if resource != "transfers":
             return
+        if not self._is_owed(call):
+            self._fail(DURABLE, f"{call.method} {call.path} is sent, and would be forgotten if the hub died now")
         if call.method == "POST":
             transfer_id = str(msgspec.json.decode(call.body)["transferId"])
             if self._state(transfer_id) is None:
@@ -226,14 +244,26 @@ class Checker(Watcher):
         if word is Word.ABORTED and state == "COMMITTED":
             self._fail(DURABLE, f"transfer {short(ids[0])} is told {text}, and is COMMITTED")
 
+    def _is_owed(self, call: Call) -> bool:
+        """Whether a block has said that a message is owed; what waits for a queue with room may have its row alone."""
+        key = (call.method, call.path, call.body)
+        if key not in self._on_record:
+            with self._database.read() as tx:
+                for (message,) in tx.query("SELECT message FROM delivery"):
+                    sent = journal.decode_sent(message)
+                    self._on_record.add((sent.method, sent.path, sent.body or b""))
+        return key in self._on_record
+
     def hub_is_asked(self, call: Call) -> None:
-        """Counts how often a payer's request has come to the hub."""
+        """Counts how often a payer's request has come to the hub, and notes who asks what."""
+        self._told.hub_is_asked(call)
         if (call.method, call.path) == ("POST", "/transfers"):
             body = msgspec.json.decode(call.body)
             self._arrived[str(body["transferId"])] += call.sender == body["payerFsp"]
 
     def hub_answers(self, call: Call, answer: Answer) -> None:
         """What is accepted must be in the tables now; what is refused must not be there for it."""
+        self._told.hub_answers(call, answer)
         if answer.status == 500 and call.sender != "operator":
             self._fail(SOUND, f"{call.sender} is answered 500 to {call.method} {call.path}")
         resource, *ids = call.path.partition("?")[0].strip("/").split("/")
@@ -319,17 +349,13 @@ class Checker(Watcher):
             self._check_agreement(tx)
             self._check_records(tx)
             self._check_deliveries(tx)
+            self._told.check(tx, {name: each.heard for name, each in self._participants.items()})
             self._check_money(tx)
             self._check_fees(tx)
-            report = audit(tx, SqlLedger(tx, 0))
-            for each in report.differences:
-                self._fail(BALANCED, f"{each.rule}: {each.subject}: expected {each.expected}, found {each.found}")
-            for other in auditlog.compare(tx):
-                self._fail(BALANCED, f"{other.rule}: {other.subject}: expected {other.expected}, found {other.found}")
-            fault = auditlog.verify(auditlog.entries(tx)).fault
-            if fault is not None:
-                self._fail(BALANCED, f"entry {fault.seq} of the audit log: {fault.reason}")
+            self._check_books(tx)
+            self._check_log(tx)
             self._check_sums(tx)
+            self._check_left(tx)
             self.transfers = Counter(
                 state for (state,) in tx.query("SELECT state FROM transfer WHERE kind = 'PAYMENT'")
             )
@@ -421,15 +447,35 @@ class Checker(Watcher):
                 shown = f"{format_amount(found.get(wire_id, 0))} for {format_amount(fee)}"
                 self._fail(MONEY, f"transfer {short(wire_id)} is charged {shown}")
 
+    def _check_books(self, tx: Tx) -> None:
+        """The hub's own audit: every account against the records of all that has moved on it."""
+        for each in audit(tx, SqlLedger(tx, 0)).differences:
+            self._fail(BALANCED, f"{each.rule}: {each.subject}: expected {each.expected}, found {each.found}")
+
+    def _check_log(self, tx: Tx) -> None:
+        for other in auditlog.compare(tx):
+            self._fail(BALANCED, f"{other.rule}: {other.subject}: expected {other.expected}, found {other.found}")
+        fault = auditlog.verify(auditlog.entries(tx)).fault
+        if fault is not None:
+            self._fail(BALANCED, f"entry {fault.seq} of the audit log: {fault.reason}")
+
     def _check_sums(self, tx: Tx) -> None:
-        """Debits equal credits in every currency, and nothing is left with the hub that is on its way only."""
-        sums: dict[int, list[int]] = defaultdict(lambda: [0, 0])
-        for ledger, debits, credits in tx.query("SELECT ledger, debits_posted, credits_posted FROM ledger_account"):
-            sums[ledger][0] += int.from_bytes(debits, "big")
-            sums[ledger][1] += int.from_bytes(credits, "big")
-        for ledger, (debits, credits) in sums.items():
+        """Debits equal credits in every currency, of what is posted and of what is reserved."""
+        sums: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+        for ledger, *four in tx.query(
+            "SELECT ledger, debits_posted, credits_posted, debits_pending, credits_pending FROM ledger_account"
+        ):
+            of_ledger = sums[ledger]
+            for place, each in enumerate(four):
+                of_ledger[place] += int.from_bytes(each, "big")
+        for ledger, (debits, credits, debits_pending, credits_pending) in sums.items():
             if debits != credits:
                 self._fail(BALANCED, f"in ledger {ledger} debits are {debits} and credits {credits}")
+            if debits_pending != credits_pending:
+                self._fail(BALANCED, f"in ledger {ledger} {debits_pending} are reserved from, {credits_pending} to")
+
+    def _check_left(self, tx: Tx) -> None:
+        """Nothing is left with the hub that is on its way only."""
         for (name, currency, kind), account in _accounts(tx).items():
             if kind == "POSITION" and (account.debits_pending or account.credits_pending):
                 self._fail(MONEY, f"{name} {currency} has something reserved at the end")

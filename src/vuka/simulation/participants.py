@@ -65,9 +65,13 @@ class Participant:
         self.trouble: Trouble | None = None
         self.taken: Counter[tuple[str, str, bytes]] = Counter()
         """Messages that its server has taken: method, path and body."""
+        self.heard: list[Call] = []
+        """Those of them that are about transfers, in the order in which they came."""
         self.others: Callable[[], list[Participant]] = list
         self._waiting: dict[str, list[asyncio.Future[bool]]] = {}
         self._answered: set[str] = set()
+        self._number = number
+        self._attempts = 0
         world.network.connect(self.name, self.receive)
 
     @property
@@ -103,6 +107,8 @@ class Participant:
 
     def _take(self, call: Call) -> None:
         resource, *ids = call.path.partition("?")[0].strip("/").split("/")
+        if resource == "transfers":
+            self.heard.append(call)
         if resource == "transfers" and call.method == "POST":
             self._world.begin(self._be_paid(call))
         elif resource == "transfers":
@@ -143,6 +149,7 @@ class Participant:
         resource = path.split("/")[1].partition("?")[0]
 
         def call() -> Call:
+            self._attempts += 1
             headers = hub_headers(
                 resource,
                 version or self.version,
@@ -151,6 +158,8 @@ class Participant:
                 destination=destination,
                 uri=path,
                 now_ms=self._world.clock.now_ms(),
+                # Of each attempt: what comes of it is in the same trace, and so known from what comes of another.
+                traceparent=f"00-{self._number + 1:016x}{self._attempts:016x}-{self._attempts:016x}-01",
             )
             return Call(self.name, method, path, headers, content)
 
