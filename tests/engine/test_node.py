@@ -681,6 +681,32 @@ async def test_stopping_waits_for_what_is_under_way_and_notes_that_it_arrived(no
     assert node.deliveries() == [("payeefsp", "DELIVERED")]
 
 
+async def test_an_end_that_its_payer_refuses_while_the_hub_stops_is_told_in_the_hubs_words_by_the_next_process(
+    node: Rig,
+) -> None:
+    refuse = asyncio.Event()
+
+    async def refused(inquiry: Inquiry) -> Answer:
+        if inquiry.method == "PUT" and inquiry.path.endswith("/error") and inquiry.path.startswith(f"/{PAYER}/"):
+            await refuse.wait()
+            return Answer(400)
+        return Answer(202)
+
+    node.answer = refused
+    command = node.prepare()
+    path = f"/{PAYER}/transfers/{command.message.resource_id}"
+    await node.engine.submit(command)
+    await node.engine.submit(node.decline(command))
+    await node.until_heard("PUT", f"{path}/error")
+    stopping = asyncio.create_task(node.engine.stop())
+    await asyncio.sleep(0)
+    refuse.set()
+    await stopping
+    await node.restart()
+    told = await node.until_heard("PUT", path)
+    assert json.loads(told.body)["transferState"] == "ABORTED"
+
+
 async def test_stopping_answers_what_was_accepted_and_leaves_it_for_the_next_process_to_send(node: Rig) -> None:
     commands = [node.prepare("1 USD") for _ in range(20)]
     answers = [asyncio.create_task(node.engine.submit(each)) for each in commands]

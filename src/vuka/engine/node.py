@@ -885,17 +885,22 @@ class Engine:
     def _reported(self, report: DeliveryReport) -> None:
         """Notes what became of a delivery; a request that could not be delivered is told to its sender."""
         state = _DELIVERY_STATES[report.outcome]
+        target = report.delivery.target
+        refuses_end = state is DeliveryState.PARKED and report.status is not None and _is_end_passed_on(target)
+        if refuses_end and not self.running:
+            # Whoever can't read it is to be told by the hub, which begins nothing more: it stays owed, and the next
+            # process finds it refused.
+            self._observer.attempted(report)
+            return
         if state is not DeliveryState.PENDING or report.delivery.durable:
             self._marks.append(Mark(report.delivery, state, report.attempts, report.status, report.error, report.at_ms))
             if state is not DeliveryState.PENDING:
                 self._ended.add(report.delivery.id)
             self._note()
         self._observer.attempted(report)
-        target = report.delivery.target
         if state is not DeliveryState.PARKED or not isinstance(target, Sent):
             return
-        is_end = (target.resource, target.method) == ("transfers", "PUT") and target.source != HUB
-        if is_end and report.status is not None and self.running:
+        if refuses_end:
             transfer_id = TransferId(parse_id(target.resource_id))
             self._enqueue(transfers.TellResult(transfer_id=transfer_id, to=FspId(report.to)), internal=True)
         if target.resource in undelivered.RESOURCES and target.method in undelivered.METHODS and self.running:
@@ -1124,6 +1129,13 @@ _DELIVERY_STATES: Final = {
     DeliveryOutcome.RETRYING: DeliveryState.PENDING,
     DeliveryOutcome.PARKED: DeliveryState.PARKED,
 }
+
+
+def _is_end_passed_on(target: object) -> bool:
+    """Whether a message is the end of a transfer as one of its parties wrote it."""
+    return (
+        isinstance(target, Sent) and (target.resource, target.method) == ("transfers", "PUT") and target.source != HUB
+    )
 
 
 def _ids_of(target: Sent) -> tuple[str, ...]:
