@@ -707,6 +707,39 @@ async def test_an_end_that_its_payer_refuses_while_the_hub_stops_is_told_in_the_
     assert json.loads(told.body)["transferState"] == "ABORTED"
 
 
+async def test_that_an_end_is_refused_is_on_record_together_with_what_its_payer_is_told_then(tmp_path: Path) -> None:
+    """Else a crash between the two would leave it refused, and told by nobody."""
+    async with _started(_config(tmp_path, engine=Engine(batch_max=1))) as node:
+        first, *others = [node.prepare("1 USD") for _ in range(40)]
+        path = f"/transfers/{first.message.resource_id}"
+        answers: list[asyncio.Task[object]] = []
+
+        def refused(inquiry: Inquiry) -> Answer:
+            if inquiry.path != f"/{PAYER}{path}/error":
+                return Answer(202)
+            # What is to be decided before the hub's own word.
+            answers.extend(asyncio.create_task(node.engine.submit(node.decline(each))) for each in others)
+            return Answer(400)
+
+        node.answer = refused
+        committed, found = node.engine._outbox.committed, set[tuple[bool, bool]]()
+
+        def look(written: outbox.Written) -> None:
+            committed(written)
+            with node.database.read() as tx:
+                is_parked = bool(outbox.parked(tx))
+                is_told = any(each.path == path for each in outbox.still_owed(tx))
+            if is_parked not in {parked for parked, _ in found}:
+                found.add((is_parked, is_told))
+
+        node.engine._outbox.committed = look  # type: ignore[method-assign]
+        await asyncio.gather(*(node.engine.submit(each) for each in (first, *others)))
+        await node.engine.submit(node.decline(first))
+        await node.until_heard("PUT", f"/{PAYER}{path}")
+        await asyncio.gather(*answers)
+        assert found == {(False, False), (True, True)}
+
+
 async def test_stopping_answers_what_was_accepted_and_leaves_it_for_the_next_process_to_send(node: Rig) -> None:
     commands = [node.prepare("1 USD") for _ in range(20)]
     answers = [asyncio.create_task(node.engine.submit(each)) for each in commands]

@@ -178,6 +178,8 @@ class Engine:
         self._queue = Waiting()
         self._routed: list[Routed] = []
         self._marks: list[Mark] = []
+        self._marks_with: dict[Command, list[Mark]] = {}
+        """What is noted in the commit of a command of the engine's own, and not before."""
         self._outbox = Outbox(keeps_journal=config.journal.enabled)
         self._wake = asyncio.Event()
         # Set from the first note that no batch has taken yet until they are due by themselves.
@@ -558,6 +560,8 @@ class Engine:
             if not (taken or self._routed or self._marks):
                 return
         routed, marks = self._take_notes()
+        if self._marks_with:
+            marks += [mark for each in taken for mark in self._marks_with.pop(each.command, ())]
         now_ms = self._clock_ms()
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -892,17 +896,22 @@ class Engine:
             # process finds it refused.
             self._observer.attempted(report)
             return
-        if state is not DeliveryState.PENDING or report.delivery.durable:
-            self._marks.append(Mark(report.delivery, state, report.attempts, report.status, report.error, report.at_ms))
+        mark = Mark(report.delivery, state, report.attempts, report.status, report.error, report.at_ms)
+        if refuses_end and isinstance(target, Sent):
+            transfer_id = TransferId(parse_id(target.resource_id))
+            command = transfers.TellResult(transfer_id=transfer_id, to=FspId(report.to))
+            # In one commit with what is told then: a crash between the two would leave nobody to tell it.
+            self._marks_with.setdefault(command, []).append(mark)
+            self._ended.add(report.delivery.id)
+            self._enqueue(command, internal=True)
+        elif state is not DeliveryState.PENDING or report.delivery.durable:
+            self._marks.append(mark)
             if state is not DeliveryState.PENDING:
                 self._ended.add(report.delivery.id)
             self._note()
         self._observer.attempted(report)
         if state is not DeliveryState.PARKED or not isinstance(target, Sent):
             return
-        if refuses_end:
-            transfer_id = TransferId(parse_id(target.resource_id))
-            self._enqueue(transfers.TellResult(transfer_id=transfer_id, to=FspId(report.to)), internal=True)
         if target.resource in undelivered.RESOURCES and target.method in undelivered.METHODS and self.running:
             self._enqueue(
                 undelivered.ReportUndelivered(
