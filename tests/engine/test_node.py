@@ -740,6 +740,54 @@ async def test_that_an_end_is_refused_is_on_record_together_with_what_its_payer_
         assert found == {(False, False), (True, True)}
 
 
+async def test_refused_ends_are_on_record_with_their_words_also_where_a_commit_has_failed(tmp_path: Path) -> None:
+    async with _started(_config(tmp_path, engine=Engine(batch_max=4))) as node:
+        ends = [node.prepare("1 USD") for _ in range(4)]
+        release = asyncio.Event()
+
+        async def hang_with_ends(inquiry: Inquiry) -> Answer:
+            if inquiry.path.startswith(f"/{PAYER}/") and inquiry.path.endswith("/error"):
+                await release.wait()
+            return Answer(202)
+
+        node.answer = hang_with_ends
+        for each in ends:
+            await node.engine.submit(each)
+            await node.engine.submit(node.decline(each))
+            await node.until_heard("PUT", f"/{PAYER}/transfers/{each.message.resource_id}/error")
+        with node.database.read() as tx:
+            owed = [each for each in outbox.still_owed(tx) if each.to == PAYER]
+        commit, committed = node.engine._commit, node.engine._outbox.committed
+        questions: list[asyncio.Task[object]] = []
+        told, alone = set[str](), set[str]()
+
+        async def fail_once(_tx: WriteTx) -> None:
+            node.engine._commit = commit  # type: ignore[method-assign]
+            # Of the next batch a part is theirs: not all four words find room in it.
+            questions.extend(asyncio.create_task(node.engine.submit(node.prepare("1 USD"))) for _ in range(8))
+            raise sqlite3.OperationalError("disk I/O error")
+
+        def look(written: outbox.Written) -> None:
+            committed(written)
+            with node.database.read() as tx:
+                told.update(each.path for each in outbox.still_owed(tx))
+                alone.update({each.path.removesuffix("/error") for each in outbox.parked(tx)} - told)
+
+        node.engine._commit = fail_once  # type: ignore[method-assign]
+        node.engine._outbox.committed = look  # type: ignore[method-assign]
+        for sent in owed:
+            delivery = Delivery(sent.message_id, sent.to, sent.method, sent.headers, sent.body, 0, True, 1, sent)
+            node.engine.courier._report(
+                DeliveryReport(delivery, DeliveryOutcome.PARKED, 400, "HTTP 400", 1, clock_ms())
+            )
+        for each in ends:
+            await node.until_heard("PUT", f"/{PAYER}/transfers/{each.message.resource_id}")
+        await asyncio.gather(*questions)
+        assert len(node.parked()) == len(ends)
+        assert not alone
+        release.set()
+
+
 async def test_stopping_answers_what_was_accepted_and_leaves_it_for_the_next_process_to_send(node: Rig) -> None:
     commands = [node.prepare("1 USD") for _ in range(20)]
     answers = [asyncio.create_task(node.engine.submit(each)) for each in commands]

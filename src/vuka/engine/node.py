@@ -12,9 +12,10 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 from urllib.parse import unquote
@@ -542,10 +543,19 @@ class Engine:
         marks, self._marks = self._marks, []
         return routed, marks
 
-    def _put_notes_back(self, routed: Sequence[Routed], marks: Sequence[Mark]) -> None:
-        """For the next batch: what they were taken for was not committed."""
+    def _take_marks_with(self, taken: Sequence[Submission]) -> dict[Command, list[Mark]]:
+        if not self._marks_with:
+            return {}
+        with_each = self._marks_with
+        return {each.command: with_each.pop(each.command) for each in taken if each.command in with_each}
+
+    def _put_notes_back(
+        self, routed: Sequence[Routed], marks: Sequence[Mark], marks_with: Mapping[Command, list[Mark]]
+    ) -> None:
+        """For the next batch, or that of their command: what they were taken for was not committed."""
         self._routed = [*routed, *self._routed]
         self._marks = [*marks, *self._marks]
+        self._marks_with.update(marks_with)
         if self._routed or self._marks:
             self._note()
 
@@ -559,9 +569,9 @@ class Engine:
             taken = await self._without_ledger(taken)
             if not (taken or self._routed or self._marks):
                 return
-        routed, marks = self._take_notes()
-        if self._marks_with:
-            marks += [mark for each in taken for mark in self._marks_with.pop(each.command, ())]
+        routed, loose = self._take_notes()
+        marks_with = self._take_marks_with(taken)
+        marks = [*loose, *chain.from_iterable(marks_with.values())]
         now_ms = self._clock_ms()
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -580,7 +590,7 @@ class Engine:
             # Another process has left something: it comes first, and then this batch, of which nothing has begun.
             self._behind_ledger = True
             self._queue.put_back(taken)
-            self._put_notes_back(routed, marks)
+            self._put_notes_back(routed, loose, marks_with)
             return
         except Exception as error:
             # Nothing of this batch is durable: nobody is told that it was accepted, and nothing of it is sent.
@@ -595,7 +605,7 @@ class Engine:
                 raise
             if self._failures <= JOURNAL_RETRIES_MAX:
                 # What may be in the journal after all is not written there again.
-                self._put_notes_back(() if isinstance(error, CommitUnknownError) else routed, marks)
+                self._put_notes_back(() if isinstance(error, CommitUnknownError) else routed, loose, marks_with)
             if isinstance(error, CommitUnknownError):
                 self._outbox.is_in_doubt = True
                 if self._membership is not None:
