@@ -29,6 +29,7 @@ from vuka.cli.bench.machine import describe
 from vuka.cli.bench.security import Security, make_secrets
 from vuka.cli.bench.session import BenchError, Figures, Terms, run_session
 from vuka.cli.bench.verify import DisagreementError
+from vuka.descriptors import take_all
 from vuka.sim.bench.scenarios import SCENARIOS
 from vuka.sim.bench.shapes import Shape
 
@@ -144,8 +145,8 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> None:
     """Measures and prints."""
     chosen = parsed(arguments)
+    take_all()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     possible = max((hard - FILES_SPARE) // 2, 1)
     if hard != resource.RLIM_INFINITY and possible < chosen.connections:
         sys.exit(f"A process may open {hard} files here: choose --connections {possible} or fewer.")

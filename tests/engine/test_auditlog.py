@@ -23,6 +23,7 @@ from vuka.ids import FspId
 from vuka.switch import auditlog
 from vuka.switch.access import CredentialKind, IssueCredential
 from vuka.switch.auditlog import Act, Entry, Kind
+from vuka.switch.funds import ReserveFundsOut
 from vuka.switch.gross_settlement import SettleGross
 from vuka.switch.participants import AdjustLimit, Endpoint, SetEndpoints, SetParticipantActive
 from vuka.switch.schedules import RunSchedules
@@ -119,7 +120,8 @@ def test_what_participants_and_timers_do_is_no_act(batches: Logged) -> None:
     assert batches.new() == []
 
 
-def test_liquidity_that_the_timer_moves_is_its_act_and_what_it_finds_undone_is_none(batches: Logged) -> None:
+def _unsettled(batches: Logged) -> ReserveFundsOut:
+    """A payment to be settled gross, for which its payer's liquidity is reserved elsewhere: by this withdrawal."""
     settling = Settling(batches.bench)
     settling.add_model("INSTANT", "IMMEDIATE", "GROSS", "BILATERAL")
     prepared = wire.prepare(batches.bench, "100 USD")
@@ -127,6 +129,11 @@ def test_liquidity_that_the_timer_moves_is_its_act_and_what_it_finds_undone_is_n
     out = batches.bench.funds_out(PAYER, "1000 USD")
     batches.run(out)
     batches.run(wire.fulfil(batches.bench, prepared))
+    return out
+
+
+def test_liquidity_that_the_timer_moves_is_its_act_and_what_it_finds_undone_is_none(batches: Logged) -> None:
+    out = _unsettled(batches)
     batches.new()
     batches.run(SettleGross(actor=TIMER))
     assert batches.new() == [], "there is nothing to settle it with"
@@ -305,13 +312,7 @@ def test_a_batch_with_an_operators_act_leaves_a_signature_of_the_log_and_no_furt
 
 
 def test_what_participants_and_timers_do_leaves_no_signature(batches: Logged) -> None:
-    settling = Settling(batches.bench)
-    settling.add_model("INSTANT", "IMMEDIATE", "GROSS", "BILATERAL")
-    prepared = wire.prepare(batches.bench, "100 USD")
-    batches.run(prepared)
-    out = batches.bench.funds_out(PAYER, "1000 USD")
-    batches.run(out)
-    batches.run(wire.fulfil(batches.bench, prepared))
+    out = _unsettled(batches)
     batches.run(batches.bench.abort_out(out))
     batches.new()
     batch = batches.run(SettleGross(actor=TIMER))

@@ -42,6 +42,14 @@ def posted(lane: Lane, *deliveries: Delivery, at_ms: int = 0) -> list[Delivery]:
     return list(deliveries)
 
 
+def fail_all(lane: Lane, count: int) -> None:
+    """So many new messages, all of which fail at once."""
+    failed = posted(lane, *(delivery(number) for number in range(count)))
+    take(lane, 0)
+    for each in failed:
+        lane.failed(each, 0)
+
+
 @pytest.fixture
 def lane() -> Lane:
     return Lane(SETTINGS, lambda: 1.0)
@@ -300,10 +308,7 @@ def test_a_message_that_expired_in_the_queue_and_is_sent_again_waits_between_its
 def probing() -> Lane:
     """A lane whose participant has failed often: it is left alone until 1,000."""
     lane = Lane(CourierSettings(in_flight_max=32, retry_first_ms=1_000, probe_max_ms=5_000), lambda: 1.0)
-    many = posted(lane, *(delivery(number) for number in range(FAILURES_BEFORE_PROBING)))
-    take(lane, 0)
-    for each in many:
-        lane.failed(each, 0)
+    fail_all(lane, FAILURES_BEFORE_PROBING)
     return lane
 
 
@@ -678,10 +683,7 @@ def test_a_message_that_has_nowhere_to_go_does_not_hold_up_the_others() -> None:
 
 def test_a_probe_is_something_new_where_there_is_anything() -> None:
     lane = Lane(CourierSettings(in_flight_max=100, retry_first_ms=100, probe_max_ms=100), lambda: 1.0)
-    failed = posted(lane, *(delivery(number) for number in range(FAILURES_BEFORE_PROBING)))
-    take(lane, 0)
-    for each in failed:
-        lane.failed(each, 0)
+    fail_all(lane, FAILURES_BEFORE_PROBING)
     posted(lane, delivery(99))
     assert take(lane, 1_000) == [99]
 

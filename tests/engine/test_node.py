@@ -612,23 +612,32 @@ async def test_a_refused_message_is_parked_and_listed_and_arrives_when_it_is_sen
         await node.engine.resend(parked.message_id)
 
 
+async def _one_parked_and_one_under_way(
+    node: Rig,
+) -> tuple[PrepareTransfer, DeliveryReport, PrepareTransfer, asyncio.Event]:
+    """A prepare that its payee has refused, how it was parked, one that the payee answers on the event, and that."""
+    node.answer = Answer(400)
+    refused = node.prepare("1 USD")
+    await node.engine.submit(refused)
+    parked = await node.noted(DeliveryOutcome.PARKED)
+    release = asyncio.Event()
+
+    async def slow(_inquiry: Inquiry) -> Answer:
+        await release.wait()
+        return Answer(202)
+
+    node.answer = slow
+    node.got.clear()
+    busy = node.prepare("1 USD")
+    await node.engine.submit(busy)
+    await node.until_got(1)
+    return refused, parked, busy, release
+
+
 async def test_a_message_sent_again_goes_before_those_that_wait_for_the_first_time(tmp_path: Path) -> None:
     async with _started(_config(tmp_path, courier=Courier(in_flight_max=1))) as node:
-        node.answer = Answer(400)
-        refused = node.prepare("1 USD")
-        await node.engine.submit(refused)
-        parked = await node.noted(DeliveryOutcome.PARKED)
-        release = asyncio.Event()
-
-        async def slow(_inquiry: Inquiry) -> Answer:
-            await release.wait()
-            return Answer(202)
-
-        node.answer = slow
-        node.got.clear()
-        busy, waiting = node.prepare("1 USD"), node.prepare("1 USD")
-        await node.engine.submit(busy)
-        await node.until_got(1)
+        refused, parked, busy, release = await _one_parked_and_one_under_way(node)
+        waiting = node.prepare("1 USD")
         await node.engine.submit(waiting)
         await node.engine.resend(parked.delivery.id)
         release.set()
@@ -640,21 +649,8 @@ async def test_a_message_sent_again_goes_before_those_that_wait_for_the_first_ti
 
 async def test_a_message_sent_again_while_the_queue_is_full_waits_in_the_outbox(tmp_path: Path) -> None:
     async with _started(_config(tmp_path, courier=Courier(queue_max=1, in_flight_max=1))) as node:
-        node.answer = Answer(400)
-        refused = node.prepare("1 USD")
-        await node.engine.submit(refused)
-        parked = await node.noted(DeliveryOutcome.PARKED)
-        release = asyncio.Event()
-
-        async def slow(_inquiry: Inquiry) -> Answer:
-            await release.wait()
-            return Answer(202)
-
-        node.answer = slow
-        node.got.clear()
-        busy, waiting = node.prepare("1 USD"), node.prepare("1 USD")
-        await node.engine.submit(busy)
-        await node.until_got(1)
+        refused, parked, busy, release = await _one_parked_and_one_under_way(node)
+        waiting = node.prepare("1 USD")
         await node.engine.resend(parked.delivery.id)
         await node.engine.submit(waiting)
         release.set()

@@ -41,7 +41,8 @@ def routes(hub: Hub) -> list[Route]:
         limit = _whole(asked, "limit", LIMIT)
         if not 1 <= limit <= LIMIT_MAX:
             raise _invalid(f'"limit" must be 1 to {LIMIT_MAX}')
-        before = _before(asked)
+        # Also below the first entry: what somebody has put there has a page, too.
+        before = _whole(asked, "before", 0, may_be_negative=True) if "before" in asked else None
         search = Search(
             who=asked.get("who", ""),
             what=asked.get("what", ""),
@@ -138,18 +139,12 @@ def checkpoint(each: Checkpoint) -> dict[str, object]:
     return told
 
 
-def _whole(asked: dict[str, str], name: str, default: int) -> int:
+def _whole(asked: dict[str, str], name: str, default: int, *, may_be_negative: bool = False) -> int:
     text = asked.get(name, str(default))
-    if not text.isascii() or not text.isdecimal() or len(text) > 18:
+    digits = text.removeprefix("-") if may_be_negative else text
+    if not digits.isascii() or not digits.isdecimal() or len(digits) > 18:
         raise _invalid(f'"{name}" must be a whole number')
     return int(text)
-
-
-def _before(asked: dict[str, str]) -> int | None:
-    """Also below the first entry: what somebody has put there has a page, too."""
-    if not asked.get("before", "").startswith("-"):
-        return _whole(asked, "before", 0) if "before" in asked else None
-    return -_whole({"before": asked["before"][1:]}, "before", 0)
 
 
 def _moment(asked: dict[str, str], name: str, default: int) -> int:
