@@ -96,7 +96,6 @@ class Told:
         self._fail = fail
         self._versions = {each.name: each.version for each in scheme.members}
         self._asked: dict[str, list[Asked]] = defaultdict(list)
-        self._by_trace: dict[str, Asked] = {}
         self._open: dict[str, Asked] = {}
         self._inactive: frozenset[str] = frozenset()
         self._moments = 0
@@ -126,7 +125,7 @@ class Told:
             may_be_ignored=call.sender in self._inactive,
         )
         self._asked[asked.transfer_id].append(asked)
-        self._by_trace[trace] = self._open[trace] = asked
+        self._open[trace] = asked
 
     def hub_answers(self, call: Call, answer: Answer) -> None:
         """The hub has answered one."""
