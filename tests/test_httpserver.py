@@ -443,6 +443,53 @@ async def test_a_stop_answers_what_has_come_and_takes_nothing_more(served: Serve
     assert served.server.connections == 0
 
 
+async def test_a_stop_hears_whoever_has_just_come_in_and_whoever_goes_on_asking(served: Served) -> None:
+    fresh, kept = await served.connect(), await served.connect()
+    kept.send(post(b"/", b"one"))
+    assert (await kept.answer())[1].get("connection") is None
+    stopping = asyncio.create_task(served.server.stop(5))
+    while not served.server.is_stopping:  # noqa: ASYNC110 - a stop does not say that it has begun
+        await asyncio.sleep(0)
+    for client in (fresh, kept):
+        client.send(post(b"/", b"two"))
+        status, headers, body = await client.answer()
+        assert (status, headers["connection"], body) == (200, "close", b"two")
+        assert await client.rest() == CLOSED
+    await stopping
+
+
+async def test_a_stop_waits_for_a_request_that_has_come_in_part(served: Served) -> None:
+    client = await served.connect()
+    whole = post(b"/", b"in two parts")
+    client.send(whole[:-5])
+    while not served.app.heads:  # noqa: ASYNC110 - a head has no event
+        await asyncio.sleep(0)
+    stopping = asyncio.create_task(served.server.stop(5))
+    while not served.server.is_stopping:  # noqa: ASYNC110 - a stop does not say that it has begun
+        await asyncio.sleep(0)
+    client.send(whole[-5:])
+    assert (await client.answer())[2] == b"in two parts"
+    await stopping
+
+
+async def test_a_stop_hears_whoever_is_agreeing_on_tls(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    async with serving(tls=authority.server_context("hub")) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        while not served.server.beginning:  # noqa: ASYNC110 - nor has a handshake
+            await asyncio.sleep(0)
+        stopping = asyncio.create_task(served.server.stop(5))
+        while not served.server.is_stopping:  # noqa: ASYNC110 - a stop does not say that it has begun
+            await asyncio.sleep(0)
+        await writer.start_tls(ssl.create_default_context(cafile=authority.file), server_hostname="127.0.0.1")
+        client = Client(reader, writer)
+        client.send(post(b"/", b"agreed"))
+        status, headers, body = await client.answer()
+        assert (status, headers["connection"], body) == (200, "close", b"agreed")
+        await stopping
+        writer.close()
+
+
 async def test_a_stop_does_not_wait_for_ever(served: Served) -> None:
     client = await served.connect()
     client.send(post(b"/wait", b"one"))

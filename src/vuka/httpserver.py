@@ -56,6 +56,15 @@ LINGER_SECONDS: Final = 2.0
 To close at once would reset the connection, and the client would lose the answer that says why (RFC 9112 §9.6).
 """
 
+QUIET_SECONDS: Final = 0.5
+"""For how long a connection must have had nothing to do for a stop to end it.
+
+What its client has just sent may not have come yet. Until then a request is answered as the last of its connection.
+"""
+
+STOP_LOOK_SECONDS: Final = 0.02
+"""How often a stop looks which connections have become quiet."""
+
 SHED_SECONDS: Final = 0.05
 SHED_MAX: Final = 50
 """Requests that are refused in so many seconds for want of time to answer them; others are not read for the moment.
@@ -479,6 +488,10 @@ class _Connection(asyncio.Protocol):
             return False
         return now - self._since > (limits.request_seconds if self._is_coming_in else limits.idle_seconds)
 
+    def is_quiet(self, now: float) -> bool:
+        """Whether nothing is under way on it, and has not been for a while."""
+        return self._is_idle() and now - self._since > QUIET_SECONDS
+
     def end(self) -> None:
         """Takes nothing more; closes when what it owes is answered."""
         self._is_last = True
@@ -563,17 +576,22 @@ class HttpServer:
         self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
     async def stop(self, timeout_seconds: float) -> None:
-        """Takes no more connections and no more requests, answers those that have come, and closes."""
+        """Takes no more connections, answers what has come or is on its way, and closes.
+
+        Each connection ends with its next answer, or when it has been quiet for a while; also one that has just begun.
+        """
         self.is_stopping = True
         for timer in (self._sweeper, self._shed_timer):
             if timer is not None:
                 timer.cancel()
+        for connection in list(self._held):
+            del self._held[connection]
+            connection.read_on()
         if self._door is not None:
             self._door.close()
-        self.end_connections()
-        if self._connections:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.quiet.wait(), timeout_seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self._become_quiet()
         for connection in list(self._connections):
             connection.abort()
         # Answers to those that have gone away are still being made: what they were asked is decided.
@@ -582,10 +600,27 @@ class HttpServer:
         if self._door is not None:
             self._door.break_off()
 
+    async def _become_quiet(self) -> None:
+        while self._connections or self.beginning:
+            now = self.now()
+            for connection in list(self._connections):
+                if connection.is_quiet(now):
+                    connection.end()
+            if self._connections:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.quiet.wait(), STOP_LOOK_SECONDS)
+            else:
+                await asyncio.sleep(STOP_LOOK_SECONDS)
+
     def end_connections(self) -> None:
         """Has every connection end with what it owes: its client begins another, and is looked at anew."""
         for connection in list(self._connections):
             connection.end()
+
+    @property
+    def beginning(self) -> int:
+        """How many connections have been accepted and have not begun."""
+        return 0 if self._door is None else self._door.beginning
 
     @property
     def connections(self) -> int:

@@ -101,3 +101,20 @@ async def test_a_head_within_the_limit_is_answered_and_a_body_is_no_head(tmp_pat
         assert b"Invalid request payload JSON format" in answer
         assert b"HTTP/1.1 200" in answer
         writer.close()
+
+
+async def test_whoever_has_just_come_in_is_answered_though_the_hub_stops(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as hub:
+        reader, writer = await asyncio.open_connection(*_address(hub))
+        stopping = asyncio.create_task(hub.stop())
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    _, other = await asyncio.open_connection(*_address(hub))
+                except ConnectionError:
+                    break
+                other.close()
+        writer.write(b"GET /health HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n")
+        assert (await _ends(reader)).startswith(b"HTTP/1.1 502")
+        writer.close()
+        await stopping

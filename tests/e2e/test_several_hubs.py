@@ -384,10 +384,14 @@ async def test_workers_behind_one_port_are_replaced_under_load_and_nobody_is_ref
     load = Load(hub_url=hub.participants_url, operators_url=hub.operators_url, participants=4)
     await under_load(load)
     await ended_further(load)
-    refused = asyncio.create_task(_connections_refused(hub, lambda: '"the workers have been replaced"' in hub.log))
+    asking = [
+        asyncio.create_task(_unanswered(port, lambda: '"the workers have been replaced"' in hub.log))
+        for port in hub.ports
+        for _ in range(8)
+    ]
     hub.signal(signal.SIGHUP)
     async with asyncio.timeout(60):
-        assert await refused == 0
+        assert await asyncio.gather(*asking) == [[]] * len(asking)
     await ended_further(load)
     await load.finish()
     await nothing_owed(config)
@@ -396,18 +400,20 @@ async def test_workers_behind_one_port_are_replaced_under_load_and_nobody_is_ref
     agree(config, load)
 
 
-async def _connections_refused(hub: HubProcess, is_over: Callable[[], bool]) -> int:
-    """How many connections were not taken until it was over. Each is a new one."""
-    refused = 0
+async def _unanswered(port: int, is_over: Callable[[], bool]) -> list[str]:
+    """What became of requests that were not answered until it was over. Each has a connection of its own."""
+    unanswered: list[str] = []
     while not is_over():
         try:
-            _, writer = await asyncio.open_connection("127.0.0.1", hub.ports[0])
-        except ConnectionRefusedError:
-            refused += 1
-        else:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /health HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n")
+            if not (await reader.read()).startswith(b"HTTP/1.1 "):
+                unanswered.append("closed without an answer")
             writer.close()
-        await asyncio.sleep(0.01)
-    return refused
+        except OSError as error:
+            unanswered.append(type(error).__name__)
+        await asyncio.sleep(0.005)
+    return unanswered
 
 
 def _children(pid: int) -> list[int]:

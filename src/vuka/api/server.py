@@ -35,7 +35,15 @@ from vuka.config import Config
 from vuka.door import Door
 from vuka.engine.membership import Identity, place_of
 from vuka.errors import OperatorError
-from vuka.httpserver import HEAD_BYTES_MAX, NOBODY, HttpServer, Limits, Peer
+from vuka.httpserver import (
+    HEAD_BYTES_MAX,
+    NOBODY,
+    QUIET_SECONDS,
+    STOP_LOOK_SECONDS,
+    HttpServer,
+    Limits,
+    Peer,
+)
 from vuka.tls import FollowingContext, is_of_before
 
 log: Final = structlog.get_logger("vuka.server")
@@ -190,6 +198,9 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for door in self._doors:
             door.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(QUIET_SECONDS):
+                await self._hear_newcomers()
         if self.config.ssl is not None:
             # TLS ends with a word of both sides, and whoever keeps a connection idle reads none: it is not waited for.
             for connection in list(self.server_state.connections):
@@ -199,16 +210,28 @@ class _Server(uvicorn.Server):
         for door in self._doors:
             door.break_off()
 
+    async def _hear_newcomers(self) -> None:
+        """Waits until whoever has just come in has asked: it may be on its way."""
+        while any(door.beginning for door in self._doors) or any(  # noqa: ASYNC110 - they are few, and it is not for long
+            isinstance(each, HttpToolsProtocol) and _has_not_asked(each) for each in self.server_state.connections
+        ):
+            await asyncio.sleep(STOP_LOOK_SECONDS)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
+def _has_not_asked(connection: HttpToolsProtocol) -> bool:
+    """Whether no request has come on a connection yet."""
+    # None until the first one, whatever its type says.
+    cycle: object = connection.cycle
+    return not isinstance(cycle, RequestResponseCycle)
+
+
 def _is_idle(connection: HttpToolsProtocol) -> bool:
     """Whether no request is under way on a connection."""
-    # None until the first request, whatever its type says.
-    cycle: object = connection.cycle
-    return not isinstance(cycle, RequestResponseCycle) or cycle.response_complete
+    return _has_not_asked(connection) or connection.cycle.response_complete
 
 
 def bind(host: str, port: int, name: str, *, shared: bool = False) -> socket.socket:
