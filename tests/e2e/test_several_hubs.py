@@ -441,6 +441,20 @@ async def test_a_worker_that_is_killed_is_replaced_and_what_it_owed_is_delivered
     agree(config, load)
 
 
+async def test_workers_end_once_a_newer_version_has_migrated_the_database_and_start_on_none_but_their_own(
+    config: Config, tmp_path: Path
+) -> None:
+    hub = HubProcess(tmp_path / "a", config.store.url, workers=2)
+    await hub.start()
+    with psycopg.connect(config.store.url, autocommit=True) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        async with asyncio.timeout(30):
+            while "has schema 9999, which is newer" not in hub.log:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
+    assert "A newer version of vuka has migrated the database" in hub.log
+    hub.stop()
+
+
 async def test_whichever_worker_is_asked_shows_the_figures_of_all(tmp_path: Path) -> None:
     config = load_config(None, {}, data_dir=str(tmp_path / "a"))
     found(config, "Several", ["USD"])

@@ -21,6 +21,7 @@ from vuka.engine.nodes import TakeOver
 from vuka.errors import FspiopError
 from vuka.sim.server import Answer, Inquiry
 from vuka.store import Tx
+from vuka.store.migrate import HEAD
 from vuka.store.postgresql import PostgresTx
 from vuka.switch.access import CredentialKind, IssueCredential, RevokeCredential
 from vuka.switch.participants import Endpoint, SetEndpoints
@@ -163,6 +164,30 @@ async def test_one_that_is_given_up_delivers_nothing_more_and_says_that_it_must_
     one.answer = Answer(202)
     await until(lambda: "DELIVERED" in [state for _, state in other.deliveries()], 5)
     assert not one.engine.running
+
+
+async def test_one_of_an_older_version_writes_nothing_more_once_a_newer_one_has_migrated_the_database(
+    pair: tuple[Rig, Rig],
+) -> None:
+    one, other = pair
+    _migrated_to(one, "9999")
+    try:
+        with pytest.raises(FspiopError) as raised:
+            await one.engine.submit(one.prepare())
+        assert (raised.value.code, raised.value.status) == ("2003", 503)
+        async with asyncio.timeout(5):
+            # The other notices, though nobody asks it for anything.
+            for each in pair:
+                await each.engine.fenced.wait()
+                assert "newer version" in each.engine.fenced_because
+        assert one.states() == {}
+    finally:
+        _migrated_to(other, HEAD)
+
+
+def _migrated_to(rig: Rig, revision: str) -> None:
+    with rig.database.begin() as tx:
+        tx.run("UPDATE alembic_version SET version_num = ?", (revision,))
 
 
 async def test_one_that_can_not_sign_for_a_while_delivers_nothing_until_it_has(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -16,7 +17,7 @@ from vuka.config import Store, load, to_toml
 from vuka.errors import OperatorError
 from vuka.store import CommitUnknownError, UnavailableError
 from vuka.store.migrate import HEAD, current_revision, migrate, open_place
-from vuka.store.postgresql import Database, PostgresTx, _as_many, _placed
+from vuka.store.postgresql import LOCK_CLASS, Database, PostgresTx, _as_many, _placed
 
 INSERT = "INSERT INTO ledger_failed (id) VALUES (?)"
 
@@ -268,6 +269,26 @@ def test_migrations_make_exactly_the_tables_that_the_code_declares(url: str) -> 
     assert changes == []
     engine.dispose()
     assert migrate(url) == HEAD == current_revision(url)
+
+
+def test_a_migration_waits_for_the_batch_under_way_and_has_none_beside_it(url: str) -> None:
+    from alembic import command
+
+    from vuka.store.migrate import _alembic
+
+    command.upgrade(_alembic(url), "0010")
+    database = Database.open(url)
+    waiting = f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = {LOCK_CLASS} AND NOT granted"
+    with ThreadPoolExecutor(1) as other:
+        batch = database.start()
+        migrating = other.submit(migrate, url)
+        with psycopg.connect(url, autocommit=True) as looking:
+            while not looking.execute(waiting).fetchall():
+                assert not migrating.done()
+        batch.commit()
+        assert migrating.result(10) == "0010"
+    assert current_revision(url) == HEAD
+    database.close()
 
 
 def test_a_database_made_for_a_test_is_the_one_that_migrations_make(url: str) -> None:

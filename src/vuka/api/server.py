@@ -359,7 +359,7 @@ async def serve(
         await hub.stop()
         log.info("the hub has stopped")
         if hub.engine.fenced.is_set():
-            raise OperatorError("Another hub process has taken over from this one, which was silent. Start it again.")
+            raise OperatorError(hub.engine.fenced_because)
 
 
 async def _follow(contexts: Sequence[FollowingContext]) -> None:

@@ -15,6 +15,7 @@ import uvloop
 from vuka.api.hub import Hub
 from vuka.api.server import Addresses, keep_what_is_there, serve
 from vuka.api.siblings import Siblings
+from vuka.cli.hub import upgrade
 from vuka.cli.options import read_config
 from vuka.cli.output import fail
 from vuka.cli.workers import SIGNALS, WorkerTask
@@ -35,6 +36,8 @@ async def _run(task: WorkerTask) -> None:
 
     config = read_config(Path(task.data_dir), Path(task.config_file) if task.config_file else None)
     configure_logging(config)
+    # It may be of a newer version than its parent: then the others, which are not, end.
+    upgrade(config)
     await serve(
         config,
         ready=ready,

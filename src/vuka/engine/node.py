@@ -206,7 +206,9 @@ class Engine:
         self._adopted: dict[tuple[int, str], int] = {}
         self._gives_up = threading.Event()
         self.fenced = asyncio.Event()
-        """Set when other processes have given this one up: it must end, and may start anew."""
+        """Set when others go on without this one: it must end, and may start anew."""
+        self.fenced_because = ""
+        """Why, as a sentence."""
         # A ledger elsewhere may have done what is not on record: by an earlier process, or for a batch that failed.
         self._cluster = cluster
         self._behind_ledger = cluster is not None
@@ -322,6 +324,7 @@ class Engine:
         log.critical("the engine has failed: restart the hub", exc_info=error)
         self._has_failed = True
         if isinstance(error, FencedError):
+            self.fenced_because = str(error)
             self.fenced.set()
         waiting = self._queue.take(len(self._queue))
         self._fail(waiting, error)

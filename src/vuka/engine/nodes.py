@@ -21,6 +21,7 @@ from vuka.engine import outbox
 from vuka.engine.keys import NODE_MAX, node_of
 from vuka.errors import OperatorError
 from vuka.store import Tx
+from vuka.store.migrate import HEAD
 from vuka.switch.work import Command, Outcome, Work
 
 BEAT_MS: Final = 1_000
@@ -37,7 +38,14 @@ LEASE_MS: Final = 3_500
 
 
 class FencedError(Exception):
-    """Another node has taken over what this one owes: this process must end, and may start anew."""
+    """Others go on without this process: it must end, and may start anew. The message is a sentence for operators."""
+
+
+TAKEN_OVER: Final = "Another hub process has taken over from this one, which was silent. Start it again."
+MIGRATED: Final = (
+    "A newer version of vuka has migrated the database, and this one must not write what it does not know. "
+    "Start the newer version here too."
+)
 
 
 class Seat(msgspec.Struct, frozen=True):
@@ -106,15 +114,17 @@ def _take(tx: Tx, dead: int, by: int, now_ms: int) -> None:
 def sign(tx: Tx, seat: Seat, batch: int) -> None:
     """Signs a batch: says that the node lives, and which batch it was if the answer to its commit is lost.
 
-    Raises `FencedError` where the node has been taken over.
+    Raises `FencedError` where the node has been taken over, or a newer program has migrated the database.
     """
     touched = tx.run(
         """UPDATE hub_node SET beats = beats + 1, last_batch = ?
-           WHERE node_no = ? AND incarnation = ? AND held_by = node_no""",
-        (batch, seat.number, seat.incarnation),
+           WHERE node_no = ? AND incarnation = ? AND held_by = node_no
+             AND EXISTS (SELECT 1 FROM alembic_version WHERE version_num = ?)""",
+        (batch, seat.number, seat.incarnation, HEAD),
     )
     if touched != 1:
-        raise FencedError(f"another node has taken over from node {seat.number}")
+        is_head = tx.query("SELECT 1 FROM alembic_version WHERE version_num = ?", (HEAD,))
+        raise FencedError(TAKEN_OVER if is_head else MIGRATED)
 
 
 def last_batch(tx: Tx, seat: Seat) -> int | None:

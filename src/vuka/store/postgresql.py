@@ -64,7 +64,10 @@ _END_SILENT: Final = f"""SELECT COUNT(pg_terminate_backend(a.pid)) FROM {_LOCK_H
       AND (a.state LIKE 'idle%' OR a.wait_event_type = 'Client')
       AND a.state_change < clock_timestamp() - ? * interval '1 ms'"""
 _PREPARE_WRITER: Final = f"SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS_MAX}"
-_BEGIN_WRITE: Final = f"BEGIN; SELECT pg_advisory_xact_lock({LOCK_CLASS}, hashtext(current_schema()))"
+LOCK_BATCHES: Final = f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, hashtext(current_schema()))"
+"""Taken by whoever writes, until the transaction has ended."""
+
+_BEGIN_WRITE: Final = f"BEGIN; {LOCK_BATCHES}"
 _HOLD: Final = (
     f"SET idle_session_timeout = {IDLE_IN_TRANSACTION_MS_MAX}; "
     f"SELECT pg_advisory_lock({LOCK_CLASS}, hashtext(current_schema()))"

@@ -16,6 +16,11 @@ def run(engine: Engine) -> None:
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+            # SQLite's migrations need no driver of PostgreSQL.
+            from vuka.store.postgresql import LOCK_BATCHES
+
+            # Nor is a batch of an older program run meanwhile: it would not be in what is made of what is there.
+            connection.execute(text(LOCK_BATCHES))
         # Alembic holds that SQLite makes no tables in a transaction. It does, where the driver lets it.
         context.configure(connection=connection, target_metadata=metadata, render_as_batch=True, transactional_ddl=True)
         with context.begin_transaction():
