@@ -374,20 +374,31 @@ class Participants:
                 else:
                     self._is_asked(body[_QUOTE_ID : _QUOTE_ID + _ID], participant, Kind.TERMS, now)
             elif method == b"GET":
-                self._is_looked_up(path[_PARTIES : _PARTIES + _PARTY], now)
+                self._is_looked_up(path[_PARTIES : _PARTIES + _PARTY], participant, now)
             elif path.endswith(b"/error"):
                 self._is_told_error(path, participant, body)
             elif path.startswith(b"/transfers/"):
                 self._is_told_end(path[_TRANSFERS : _TRANSFERS + _ID], participant, body, now)
             elif path.startswith(b"/quotes/"):
-                self._hears(self._under.pop(path[_QUOTES : _QUOTES + _ID], None), now)
+                self._is_quoted(path[_QUOTES : _QUOTES + _ID], participant, now)
             else:
-                self._is_found(path[_PARTIES : _PARTIES + _PARTY], now)
+                self._is_found(path[_PARTIES : _PARTIES + _PARTY], participant, now)
 
         return handle
 
-    def _is_looked_up(self, party: bytes, now: float) -> None:
+    def _is_for(self, participant: int, meant: int, about: bytes) -> bool:
+        """Whether a message came to whom it is meant for. What another is told may be in order, and is wrong there."""
+        if participant == meant:
+            return True
+        self._contradictions.append(
+            f"{about.decode('ascii', 'replace')}: {self.names[participant]} was told instead of {self.names[meant]}"
+        )
+        return False
+
+    def _is_looked_up(self, party: bytes, participant: int, now: float) -> None:
         """The payee is asked who has a number. Questions about the same one are alike, and so are the answers."""
+        if not self._is_for(participant, self._pairs[pair_of(party)].payee, party):
+            return
         waiting = self._looking.get(party, ())
         payment = next((each for each in waiting if not each.asked), None)
         if payment is None:
@@ -401,8 +412,10 @@ class Participants:
         self._send(payment, Kind.FOUND)
         payment.left = time.perf_counter()
 
-    def _is_found(self, party: bytes, now: float) -> None:
+    def _is_found(self, party: bytes, participant: int, now: float) -> None:
         """The payer learns who has a number."""
+        if not self._is_for(participant, self._pairs[pair_of(party)].payer, party):
+            return
         waiting = self._looking.get(party)
         if not waiting:
             return
@@ -414,7 +427,7 @@ class Participants:
     def _is_asked(self, wire_id: bytes, participant: int, answers: Kind, now: float) -> None:
         """The payee is asked for terms, or to fulfil."""
         payment = self._under.get(wire_id)
-        if payment is None or payment.pair.payee != participant:
+        if payment is None or not self._is_for(participant, payment.pair.payee, wire_id):
             return
         if payment.asked:
             self._post(payment, answers, payment.answer)
@@ -425,10 +438,15 @@ class Participants:
         self._post(payment, answers, payment.answer)
         payment.left = time.perf_counter()
 
-    def _hears(self, payment: Payment | None, now: float) -> None:
+    def _is_quoted(self, quote: bytes, participant: int, now: float) -> None:
+        """The payer has the payee's terms."""
+        payment = self._under.get(quote)
+        if payment is not None and self._is_for(participant, payment.pair.payer, quote):
+            del self._under[quote]
+            self._hears(payment, now)
+
+    def _hears(self, payment: Payment, now: float) -> None:
         """The payer has its answer: on to the next leg, or the end."""
-        if payment is None:
-            return
         payment.hub_seconds += now - payment.left
         payment.legs_seconds.append(now - payment.leg_began)
         if payment.leg == len(self.scenario.legs) - 1:
@@ -463,6 +481,8 @@ class Participants:
             told.payee_told = end
             self._awaited.discard(told.transfer_id.encode())
             self._may_be_quiet()
+            return False
+        if not self._is_for(participant, self.names.index(told.payer), told.transfer_id.encode()):
             return False
         if told.payer_told:
             if told.payer_told != end:
