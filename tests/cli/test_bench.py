@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
+import psycopg
 import pytest
+from tests import tigerbeetle
 from tests.cli.conftest import refused, vuka
+from tests.postgres_server import Server
 
 from vuka.cli.bench import session
 from vuka.cli.bench.ledger import LedgerBench
@@ -226,3 +229,38 @@ def test_the_ledger_alone_is_measured_by_batch_size_and_phase(tmp_path: Path) ->
     shown = vuka("bench", "ledger", *arguments).stdout
     assert "Transfers a second, single-phase" in shown
     assert "Transfers a second, two-phase" in shown
+
+
+def _measured(*arguments: str) -> LedgerBench:
+    result = vuka("bench", "ledger", "--seconds", "0.01", "--runs", "1", "--size", "10", "--json", *arguments)
+    assert result.exit_code == 0, result.output
+    return msgspec.json.decode(result.stdout, type=LedgerBench)
+
+
+def test_the_embedded_ledger_is_measured_on_postgresql_and_leaves_nothing_there(postgresql: Server) -> None:
+    rates = _measured("--postgresql", postgresql.url).rates
+    assert [each.per_second > 0 for each in rates if each.engine == "embedded, PostgreSQL"] == [True, True]
+    with psycopg.connect(postgresql.url) as connection:
+        found = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'vuka_bench%'").fetchall()
+    assert found == []
+
+
+@tigerbeetle.GROUP
+def test_a_cluster_is_measured_where_one_is_named() -> None:
+    rates = _measured("--tigerbeetle", tigerbeetle.address()).rates
+    assert [each.per_second > 0 for each in rates if each.engine == "TigerBeetle"] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--postgresql", "postgresql://127.0.0.1:1/none"), "the database can't be reached"),
+        (("--tigerbeetle", "nowhere"), "The ledger's addresses 'nowhere' will not do"),
+    ],
+)
+def test_a_server_that_can_not_be_measured_is_told_and_no_figure_is_shown(
+    arguments: tuple[str, ...], said: str
+) -> None:
+    result = vuka("bench", "ledger", "--seconds", "0.001", "--runs", "1", "--size", "1", *arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert said in " ".join(result.stderr.split())

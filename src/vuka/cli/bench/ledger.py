@@ -4,6 +4,8 @@ The work is a hub's: payments between participants whose positions may not be ov
 half of each batch reserves and the other half posts what the batch before has reserved; a reservation and its post
 count as two. *Single-phase*, each payment is one transfer. Every batch is committed for itself; on disk that is with a
 write-ahead log and ``synchronous=FULL``, so that each commit waits for the disk. Making the events is not measured.
+
+A server is measured where the caller names one: it is filled with what is measured, and a cluster keeps that.
 """
 
 from __future__ import annotations
@@ -12,10 +14,11 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Annotated, Final, Protocol
+from urllib.parse import quote
 
 import msgspec
 import typer
@@ -23,6 +26,7 @@ from rich.text import Text
 
 from vuka.cli.bench.machine import Machine, describe
 from vuka.cli.output import AsJson, console, fail, print_json, print_table
+from vuka.errors import OperatorError
 from vuka.ledger.model import (
     AMOUNT_MAX,
     BATCH_MAX,
@@ -32,17 +36,22 @@ from vuka.ledger.model import (
     CreateAccountStatus,
     CreateTransferResult,
     CreateTransferStatus,
+    LedgerUnavailableError,
     Transfer,
     TransferFlags,
 )
 from vuka.ledger.sql import SqlLedger
-from vuka.store.sqlite import Database
+from vuka.ledger.tigerbeetle import Cluster, TigerBeetleLedger
+from vuka.store import Database, UnavailableError
+from vuka.store.sqlite import Database as SqliteDatabase
 
 SIZES: Final = (1, 10, 100, 1_000, BATCH_MAX)
 PARTICIPANTS: Final = 100
 LEDGER: Final = 840
 HEADROOM: Final = 10**15
 AMOUNT_DRAWN_MAX: Final = 10_000_000
+CLUSTER_TIMEOUT_MS: Final = 60_000
+"""How long a cluster may take for one request: what is measured is not given up."""
 
 
 class Engine(Protocol):
@@ -61,8 +70,8 @@ class Engine(Protocol):
 class EmbeddedEngine:
     """The ledger in the hub's own database: each request is a transaction."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._database = Database.open(path)
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._database.create_all()
 
     def create_accounts(self, accounts: Sequence[Account]) -> list[CreateAccountResult]:
@@ -80,19 +89,54 @@ class EmbeddedEngine:
         self._database.close()
 
 
+class PostgresEngine(EmbeddedEngine):
+    """The same in a schema of its own of a PostgreSQL database, which goes with it."""
+
+    def __init__(self, url: str) -> None:
+        from vuka.store.postgresql import Database as PostgresDatabase
+
+        self._schema = f"vuka_bench_{os.urandom(6).hex()}"
+        self._server = PostgresDatabase.open(url)
+        with self._server.begin() as tx:
+            tx.run(f"CREATE SCHEMA {self._schema}")
+        joined = "&" if "?" in url else "?"
+        super().__init__(PostgresDatabase.open(f"{url}{joined}options={quote(f'-csearch_path={self._schema}')}"))
+
+    def close(self) -> None:
+        """Closes the database, and takes the schema away."""
+        super().close()
+        with self._server.begin() as tx:
+            tx.run(f"DROP SCHEMA {self._schema} CASCADE")
+        self._server.close()
+
+
+class ClusterEngine(TigerBeetleLedger):
+    """A session with a TigerBeetle cluster."""
+
+    def __init__(self, addresses: str, cluster_id: int) -> None:
+        self._session = Cluster(addresses, cluster_id, timeout_ms=CLUSTER_TIMEOUT_MS)
+        super().__init__(self._session)
+
+    def close(self) -> None:
+        """Ends the session."""
+        self._session.close()
+
+
 Factory = Callable[[Path], Engine]
 """Opens an engine; the directory is its own."""
 
 
-def engines(_environment: Mapping[str, str]) -> dict[str, Factory]:
-    """Every engine that can be measured here, by name.
-
-    One that needs a server (a cluster's addresses in a variable) joins where the environment names it: add it here.
-    """
-    return {
-        "embedded, in memory": lambda _directory: EmbeddedEngine(None),
-        "embedded, on disk": lambda directory: EmbeddedEngine(directory / "ledger.db"),
+def engines(postgresql: str | None, tigerbeetle: str | None, cluster_id: int) -> dict[str, Factory]:
+    """Every engine that can be measured, by name: those that need a server where one is named."""
+    found: dict[str, Factory] = {
+        "embedded, in memory": lambda _directory: EmbeddedEngine(SqliteDatabase.open(None)),
+        "embedded, on disk": lambda directory: EmbeddedEngine(SqliteDatabase.open(directory / "ledger.db")),
     }
+    if postgresql is not None:
+        found["embedded, PostgreSQL"] = lambda _directory: PostgresEngine(postgresql)
+    if tigerbeetle is not None:
+        found["TigerBeetle"] = lambda _directory: ClusterEngine(tigerbeetle, cluster_id)
+    return found
 
 
 class Work:
@@ -215,6 +259,18 @@ def ledger(
         Path | None,
         typer.Option(help="Where ledgers on disk are while they run.", show_default="the temporary directory"),
     ] = None,
+    postgresql: Annotated[
+        str | None,
+        typer.Option(help="The URL of a PostgreSQL database to measure too, in a schema that is taken away again."),
+    ] = None,
+    tigerbeetle: Annotated[
+        str | None,
+        typer.Option(
+            envvar="VUKA_TIGERBEETLE",
+            help="The addresses of a TigerBeetle cluster to measure too. It keeps what is measured: never a hub's.",
+        ),
+    ] = None,
+    cluster_id: Annotated[int, typer.Option(min=0, help="That cluster's number.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure the ledger engines alone: transfers a second by size of batch, single-phase and two-phase.
@@ -222,7 +278,7 @@ def ledger(
     Example: [bold]vuka bench ledger --seconds 1 --size 100[/bold]
     """
     sizes = tuple(size or SIZES)
-    available = engines(os.environ)
+    available = engines(postgresql, tigerbeetle, cluster_id)
     with tempfile.TemporaryDirectory(prefix="vuka-ledger-", dir=directory) as folder:
         result = LedgerBench(describe(Path(folder)), seconds, fill, [])
         for name, factory in available.items():
@@ -233,8 +289,10 @@ def ledger(
                             measure(factory, Path(folder), each, two_phase=two_phase, seconds=seconds, fill=fill)
                             for _ in range(runs)
                         ]
-                    except OSError as error:
+                    except (OSError, OperatorError, UnavailableError) as error:
                         fail(f"{name}: {error}")
+                    except LedgerUnavailableError:
+                        fail(f"{name}: the cluster does not answer.")
                     done = [round(rate, 1) for rate in done]
                     result.rates.append(Rate(name, two_phase, each, statistics.median(done), done))
     if as_json:
