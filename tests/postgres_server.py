@@ -114,6 +114,14 @@ class Server:
             self.process.wait(30)
         self.process = None
 
+    def signal(self, number: int) -> None:
+        """To the server and all its processes."""
+        assert self.process is not None
+        pid = self.process.pid
+        for each in (pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split())):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, number)
+
     @property
     def url(self) -> str:
         """The first database."""

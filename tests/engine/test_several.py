@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ import psycopg
 import pytest
 from tests import stores
 from tests.engine.test_node import PAYEE, PAYER, Rig
+from tests.postgres_server import Server
 
 from vuka.api.hub import open_database
 from vuka.config import Config, Courier, Engine, load
@@ -21,6 +23,7 @@ from vuka.engine.nodes import TakeOver
 from vuka.errors import FspiopError
 from vuka.sim.server import Answer, Inquiry
 from vuka.store import Tx
+from vuka.store import postgresql as on_postgresql
 from vuka.store.migrate import HEAD
 from vuka.store.postgresql import PostgresTx
 from vuka.switch.access import CredentialKind, IssueCredential, RevokeCredential
@@ -164,6 +167,28 @@ async def test_one_that_is_given_up_delivers_nothing_more_and_says_that_it_must_
     one.answer = Answer(202)
     await until(lambda: "DELIVERED" in [state for _, state in other.deliveries()], 5)
     assert not one.engine.running
+
+
+async def test_a_database_that_hangs_is_refused_at_once_and_found_again(
+    config: Config, postgresql: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_postgresql, "READ_SECONDS_MAX", 0.3)
+    async with engine_on(config, []) as rig:
+        await rig.onboard()
+        postgresql.signal(signal.SIGSTOP)
+        try:
+            await until(lambda: not rig.engine.writes, 10)
+            with pytest.raises(FspiopError) as raised:
+                rig.engine.read(lambda _tx, _ledger, _directory: None)
+            assert (raised.value.code, raised.value.status) == ("2003", 503)
+            with pytest.raises(FspiopError) as raised:
+                await rig.engine.submit(rig.prepare())
+            assert raised.value.status == 503
+        finally:
+            postgresql.signal(signal.SIGCONT)
+        await until(lambda: rig.engine.writes, 10)
+        await rig.engine.submit(rig.prepare())
+        assert list(rig.states().values()) == ["RESERVED"]
 
 
 async def test_one_of_an_older_version_writes_nothing_more_once_a_newer_one_has_migrated_the_database(

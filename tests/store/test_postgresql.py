@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from tests.postgres_server import Server, running_server
 from vuka.config import Store, load, to_toml
 from vuka.errors import OperatorError
 from vuka.store import CommitUnknownError, UnavailableError
+from vuka.store import postgresql as on_postgresql
 from vuka.store.migrate import HEAD, current_revision, migrate, open_place
 from vuka.store.postgresql import LOCK_CLASS, Database, PostgresTx, _as_many, _placed
 
@@ -185,6 +188,38 @@ def test_while_the_server_is_away_whoever_asks_is_refused_at_once_and_it_is_foun
         database.close()
     finally:
         running.__exit__(None, None, None)
+
+
+def test_a_server_that_hangs_is_given_up_and_asked_again_when_it_has_taken_what_is_written(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_postgresql, "READ_SECONDS_MAX", 0.2)
+    with database.begin() as tx:
+        tx.run(INSERT, (b"1",))
+    with database.read() as tx:
+        ((hanging,),) = tx.query("SELECT pg_backend_pid()")
+    os.kill(hanging, signal.SIGSTOP)
+    try:
+        for _ in range(2):
+            with pytest.raises(UnavailableError, match="does not answer"):
+                ids(database)
+        with database.begin():
+            pass
+        assert ids(database) == [b"1"]
+    finally:
+        os.kill(hanging, signal.SIGCONT)
+
+
+def test_a_question_that_is_not_answered_in_the_middle_of_a_read_ends_that_read(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_postgresql, "READ_SECONDS_MAX", 0.2)
+    with pytest.raises(UnavailableError, match="does not answer"), database.read() as tx:
+        tx.query("SELECT pg_sleep(30)")
+    reading = Database.open(database.url, read_only=True)
+    with reading.read() as tx:
+        assert tx.query("SELECT 1 FROM pg_sleep(0.5)") == [(1,)], "a report takes the time that it needs"
+    reading.close()
 
 
 def test_what_a_silent_process_was_writing_is_undone_so_that_others_can_write(database: Database) -> None:

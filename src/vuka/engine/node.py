@@ -462,10 +462,15 @@ class Engine:
         """What ``function`` finds in one consistent snapshot of everything committed."""
         if self._is_away:
             raise FspiopError(ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub cannot read its records")
-        with self.database.read() as tx:
-            directory = self._read_cache.load(tx)
-            self._took_effect(directory)
-            return function(tx, self._ledger_to_read(tx, self._clock_ms() * 1_000_000), directory)
+        try:
+            with self.database.read() as tx:
+                directory = self._read_cache.load(tx)
+                self._took_effect(directory)
+                return function(tx, self._ledger_to_read(tx, self._clock_ms() * 1_000_000), directory)
+        except UnavailableError as error:
+            # Whoever asks next need not wait to be refused; a timer finds out when it is there again.
+            self._lost = True
+            raise FspiopError(ErrorCode.SERVICE_CURRENTLY_UNAVAILABLE, "the hub cannot read its records") from error
 
     async def resend(self, message_id: int) -> None:
         """Has a parked message sent again, before others and with a new deadline.

@@ -17,12 +17,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 import psycopg
 from psycopg import Connection, Cursor, pq
-from psycopg.abc import Buffer
+from psycopg.abc import Buffer, PQGen
 from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.numeric import Int8BinaryDumper, NumericBinaryLoader
@@ -37,6 +37,12 @@ CONNECT_SECONDS_MAX: Final = 3
 
 SILENCE_MS_MAX: Final = 10_000
 """How long what was sent may stay unacknowledged by the server's machine before the connection counts as lost."""
+
+READ_SECONDS_MAX: Final = 10.0
+"""How long a hub waits for the answer to one question: its event loop, and all that is in it, waits too.
+
+A server that hangs acknowledges whatever it is sent, so that the network does not tell.
+"""
 
 IDLE_IN_TRANSACTION_MS_MAX: Final = 15_000
 """After which the server undoes the transaction of a process that says nothing: it keeps every other from writing."""
@@ -365,10 +371,41 @@ def _are_apart(rows: list[Sequence[Value]], keys: tuple[int, ...]) -> bool:
     return len(chosen) == len(rows) and not any(None in each for each in chosen)
 
 
+class _SilentError(psycopg.OperationalError):
+    """The server did not answer in time."""
+
+
+class _Reading(Connection[Row]):
+    """A connection that waits for `READ_SECONDS_MAX` at most, and is lost then. Raises `_SilentError`."""
+
+    def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
+        try:
+            return super().wait(_in_time(gen, time.monotonic() + READ_SECONDS_MAX), *args, **kwargs)
+        except _SilentError:
+            self.pgconn.finish()
+            raise
+
+
+def _in_time(waiting: PQGen[T], deadline: float) -> PQGen[T]:
+    """The same, as long as there is time: psycopg looks in now and then where nothing has come."""
+    try:
+        wanted = next(waiting)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() > deadline:
+                raise _SilentError("the database does not answer")
+            wanted = waiting.send(ready)
+    except StopIteration as done:
+        value: T = done.value
+        return value
+
+
 class Database:
     """An open PostgreSQL database, by its URL: see `vuka.store.Database`.
 
-    One connection writes; it belongs to one thread at a time. Reads take a connection each, from any thread.
+    One connection writes; it belongs to one thread at a time. Reads take a connection each, from any thread. Unless it
+    is opened to be read only, by a report that may take its time, a read that is not answered in time is given up, and
+    others are refused until something was written: whoever writes has a thread to wait in.
     """
 
     def __init__(self, url: str, *, read_only: bool = False) -> None:
@@ -381,6 +418,7 @@ class Database:
         self._away_until = 0.0
         self._retry_ms = RETRY_MS_FIRST
         self._is_closed = False
+        self._is_silent = False
 
     is_remote: Final = True
     commits_at_once: Final = False
@@ -389,17 +427,17 @@ class Database:
     def open(cls, url: str, *, read_only: bool = False) -> Database:
         """Opens the database of a URL, e.g. ``postgresql://vuka@db.example/vuka``. Raises `UnavailableError`."""
         database = cls(url, read_only=read_only)
-        database._readers.append(database._connect())
+        database._readers.append(database._connect(Connection if read_only else _Reading))
         return database
 
-    def _connect(self) -> Connection[Row]:
+    def _connect(self, kind: type[Connection[Row]]) -> Connection[Row]:
         """A new connection. While the database is away, it is asked for again after a pause, and refused in it."""
         if self._is_closed:
             raise UnavailableError("the database is closed")
         if time.monotonic() < self._away_until:
             raise UnavailableError("the database can't be reached")
         try:
-            connection = connect(self.url)
+            connection = connect(self.url, kind)
         except psycopg.OperationalError as error:
             self._away_until = time.monotonic() + self._retry_ms / 1000
             self._retry_ms = min(self._retry_ms * 2, RETRY_MS_MAX)
@@ -420,16 +458,19 @@ class Database:
         for attempt in (1, 2):
             is_new = self._writer is None or self._writer.closed
             if self._writer is None or is_new:
-                self._writer = self._connect()
+                self._writer = self._connect(Connection)
             try:
                 if is_new:
                     self._writer.execute(_PREPARE_WRITER)
-                return function(self._writer)
+                done = function(self._writer)
             except psycopg.OperationalError as error:
                 # The server was restarted since: what has not begun can begin again.
                 self._writer.close()
                 if attempt == 2:
                     raise UnavailableError(f"the database can't be reached: {first_line(error)}") from error
+            else:
+                self._is_silent = False
+                return done
         raise AssertionError("unreachable")
 
     @contextlib.contextmanager
@@ -476,6 +517,8 @@ class Database:
         connection, tx = self._start_reading()
         try:
             yield tx
+        except _SilentError as error:
+            raise self._fallen_silent() from error
         finally:
             tx.end()
             with self._lock:
@@ -486,15 +529,28 @@ class Database:
 
     def _start_reading(self) -> tuple[Connection[Row], PostgresTx]:
         while True:
+            if self._is_silent:
+                raise UnavailableError("the database does not answer")
             with self._lock:
                 kept = self._readers.pop() if self._readers else None
-            connection = kept or self._connect()
+            connection = kept or self._connect(Connection if self._read_only else _Reading)
             try:
                 return connection, PostgresTx(connection, self._types_of, write=False)
+            except _SilentError as error:
+                raise self._fallen_silent() from error
             except psycopg.OperationalError as error:
                 connection.close()
                 if kept is None:
                     raise UnavailableError(f"the database can't be reached: {first_line(error)}") from error
+
+    def _fallen_silent(self) -> UnavailableError:
+        """Nobody reads before something was written: the connections that are kept would be waited for one by one."""
+        with self._lock:
+            self._is_silent = True
+            readers, self._readers = self._readers, []
+        for each in readers:
+            each.close()
+        return UnavailableError("the database does not answer")
 
     def _types_of(self, cursor: Cursor[Row], table: str) -> dict[str, str]:
         """The types of a table's columns, asked once."""
@@ -529,9 +585,9 @@ def _hold(writer: Connection[Row]) -> Connection[Row]:
     return writer
 
 
-def connect(url: str) -> Connection[Row]:
+def connect(url: str, kind: type[Connection[Row]] = Connection) -> Connection[Row]:
     """A connection that commits what it is told to. Raises `psycopg.OperationalError`."""
-    connection: Connection[Row] = Connection.connect(
+    connection = kind.connect(
         url,
         autocommit=True,
         connect_timeout=CONNECT_SECONDS_MAX,
