@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from tests import stores
 
 from vuka.engine import nodes
 from vuka.engine.keys import NODE_MAX, KeySource, node_of
+from vuka.engine.membership import place_of
 from vuka.engine.nodes import (
     BEAT_MS,
     LEASE_MS,
@@ -102,6 +105,14 @@ def test_a_restart_in_the_same_place_holds_what_the_run_before_it_held(database:
     owe(database, 0)
     again = join(database, "a", run=2)
     assert holders(database) == {0: again.number, 1: other.number, 2: again.number}
+
+
+def test_a_directory_is_the_same_place_after_a_restart_and_a_copy_of_it_another(tmp_path: Path) -> None:
+    # Whoever runs in the copy must not take the other for dead.
+    place = place_of(tmp_path / "hub")
+    assert place_of(tmp_path / "hub") == place
+    shutil.copytree(tmp_path / "hub", tmp_path / "copy")
+    assert place_of(tmp_path / "copy") != place
 
 
 def test_workers_of_one_run_leave_each_other_alone(database: Database) -> None:

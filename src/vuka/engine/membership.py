@@ -43,22 +43,24 @@ class Identity(msgspec.Struct, frozen=True):
 def place_of(data_dir: Path) -> str:
     """What names a data directory among all those that share a database: drawn once and kept in it.
 
-    With the machine's boot beside it: a copy of the directory on another machine is another place, and whatever ran
-    before a reboot is told dead by its silence.
+    With the machine's boot and the file's number beside it: a copy of the directory, here or on another machine, is
+    another place, and whatever ran before a reboot is told dead by its silence.
 
     Raises `OperatorError` where it can't be written.
     """
     file = data_dir / PLACE_FILE
     try:
+        place = ""
         with contextlib.suppress(FileNotFoundError):
-            if place := file.read_text(encoding="ascii").strip():
-                return f"{place}@{_boot()}"
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        place = secrets.token_hex(8)
-        file.write_text(place + "\n", encoding="ascii")
+            place = file.read_text(encoding="ascii").strip()
+        if not place:
+            data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            place = secrets.token_hex(8)
+            file.write_text(place + "\n", encoding="ascii")
+        is_file = file.stat()
     except (OSError, UnicodeDecodeError) as error:
         raise OperatorError(f"{file} can't be read or written: {error}.") from None
-    return f"{place}@{_boot()}"
+    return f"{place}@{_boot()}:{is_file.st_dev}:{is_file.st_ino}"
 
 
 def _boot() -> str:
