@@ -78,6 +78,17 @@ def test_at_a_rate_that_the_hub_cannot_take_every_payment_still_counts(tmp_path:
     assert report.committed + report.refused + report.not_begun == 1_000
 
 
+def test_another_hubs_records_and_money_are_neither_used_nor_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VUKA_STORE_URL", "postgresql://127.0.0.1:1/of-life")
+    monkeypatch.setenv("VUKA_LEDGER_ENGINE", "tigerbeetle")
+    monkeypatch.setenv("VUKA_LEDGER_ADDRESSES", "127.0.0.1:1")
+    bench = _bench(tmp_path, "--scenario", "clearing", "--security", "plain", "--concurrency", "2")
+    assert bench.cells[0].agreed > 0
+    assert not {each for each in bench.environment if "STORE" in each or "LEDGER" in each}
+
+
 def test_tables_and_pictures_are_for_people(tmp_path: Path) -> None:
     arguments = ("--scenario", "clearing", "--security", "plain", "--concurrency", "2", "--output", str(tmp_path))
     result = vuka("bench", *SHORT, *arguments)

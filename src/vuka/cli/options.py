@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -23,13 +24,32 @@ ConfigFile = Annotated[
 ]
 
 
-def read_config(data_dir: Path | None, file: Path | None = None) -> Config:
-    """The effective configuration of the hub in a data directory. Ends the command where it is not valid."""
+ELSEWHERE: Final = frozenset(
+    ("VUKA_STORE_URL", "VUKA_LEDGER_ENGINE", "VUKA_LEDGER_ADDRESSES", "VUKA_LEDGER_CLUSTER_ID")
+)
+"""Variables that say where a hub's records and money are, outside its data directory."""
+
+
+def at_home(variables: Mapping[str, str]) -> dict[str, str]:
+    """Variables for a hub that is demonstrated or measured: its records and its money are in its own directory.
+
+    The caller's may name those of a hub of life.
+    """
+    return {name: value for name, value in variables.items() if name not in ELSEWHERE}
+
+
+def read_config(
+    data_dir: Path | None, file: Path | None = None, *, variables: Mapping[str, str] | None = None
+) -> Config:
+    """The effective configuration of the hub in a data directory. Ends the command where it is not valid.
+
+    ``variables`` are those of the environment, where no others are given.
+    """
     directory = data_dir or Path(os.environ.get("VUKA_DATA_DIR", "vuka-data"))
     if file is None and (directory / CONFIG_FILE).is_file():
         file = directory / CONFIG_FILE
     try:
-        return load(file, os.environ, data_dir=str(directory))
+        return load(file, os.environ if variables is None else variables, data_dir=str(directory))
     except OperatorError as error:
         fail(str(error))
 

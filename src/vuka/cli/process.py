@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 import msgspec
 
+from vuka.cli.options import at_home
 from vuka.cli.output import fail
 
 START_SECONDS_MAX = 20.0
@@ -54,9 +55,7 @@ def hub_process(
     """
     ports = (participants_port or free_port(), operators_port or free_port())
     variables = {
-        **os.environ,
-        # What is demonstrated or measured has its records in the directory that it was made in.
-        "VUKA_STORE_URL": "",
+        **at_home(os.environ),
         **(environment or {}),
         "VUKA_PARTICIPANTS_API_PORT": str(ports[0]),
         "VUKA_OPERATORS_API_PORT": str(ports[1]),

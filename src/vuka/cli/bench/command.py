@@ -20,6 +20,7 @@ from vuka.cli.bench.report import Bench, print_bench, summarise
 from vuka.cli.bench.security import make_secrets
 from vuka.cli.bench.session import BenchError, Figures, SessionResult, Shapes, Terms, run_session
 from vuka.cli.bench.verify import DisagreementError
+from vuka.cli.options import at_home
 from vuka.cli.output import AsJson, errors, fail, print_json
 from vuka.config import ENVIRONMENT_PREFIX
 from vuka.sim.bench.participants import NAMES
@@ -225,7 +226,7 @@ def _environment(variables: Mapping[str, str]) -> dict[str, str]:
     """What configures hubs besides the benchmark: no token, and no URL with a password in it."""
     return {
         name: "(not shown)" if "@" in value else value
-        for name, value in variables.items()
+        for name, value in at_home(variables).items()
         if name.startswith(ENVIRONMENT_PREFIX) and name != TOKEN
     }
 
