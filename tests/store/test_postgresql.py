@@ -267,6 +267,16 @@ def test_whoever_writes_and_says_so_is_left_alone(database: Database) -> None:
     assert database.end_silent_writers(0) == 0, "it holds nothing"
 
 
+@pytest.mark.parametrize(("configured", "held"), [("off", "on"), ("on", "on"), ("remote_apply", "remote_apply")])
+def test_what_is_committed_is_on_disk_whatever_the_server_is_told(
+    database: Database, configured: str, held: str
+) -> None:
+    elsewhere = Database.open(f"{database.url}?options=-csynchronous_commit%3D{configured}")
+    with elsewhere.begin() as tx:
+        assert tx.query("SELECT current_setting('synchronous_commit')") == [(held,)]
+    elsewhere.close()
+
+
 def test_a_database_that_is_not_there_is_said_so_without_its_password(postgresql: Server) -> None:
     url = f"postgresql://vuka:geheim@127.0.0.1:{postgresql.port}/nowhere"
     with pytest.raises(OperatorError) as raised:

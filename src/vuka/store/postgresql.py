@@ -69,7 +69,9 @@ _LOCK_HOLDERS: Final = f"""pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
 _END_SILENT: Final = f"""SELECT COUNT(pg_terminate_backend(a.pid)) FROM {_LOCK_HOLDERS}
       AND (a.state LIKE 'idle%' OR a.wait_event_type = 'Client')
       AND a.state_change < clock_timestamp() - ? * interval '1 ms'"""
-_PREPARE_WRITER: Final = f"SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS_MAX}"
+# What is answered with 202 is on disk, whatever server or role say; where more is waited for (a replica), that stays.
+_PREPARE_WRITER: Final = f"""SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS_MAX};
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"""
 LOCK_BATCHES: Final = f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, hashtext(current_schema()))"
 """Taken by whoever writes, until the transaction has ended."""
 
