@@ -22,6 +22,7 @@ from vuka.clock import clock_ms
 from vuka.config import Config, Engine, Notifications, load
 from vuka.engine import notifications as records
 from vuka.engine import notifier as notifier_module
+from vuka.engine.membership import Identity
 from vuka.engine.node import Engine as Node
 from vuka.engine.notifications import NotificationFilter, NotificationView, ResendNotifications, notifications
 from vuka.engine.notifier import LEASE_SPARE_MS, NotificationOutcome
@@ -76,6 +77,7 @@ class Rig:
         self.told = Told()
         self.ahead_ms = 0
         """How far the hub's clock is ahead of the machine's."""
+        self.identity: Identity | None = None
         self.engine = self.new_engine(channels)
 
     def new_engine(self, channels: Sequence[Channel], config: Config | None = None) -> Node:
@@ -89,6 +91,7 @@ class Rig:
             jitter=lambda: 0.0,
             observers=(self.told,),
             channels=channels,
+            identity=self.identity,
         )
 
     async def restart(self, channels: Sequence[Channel], config: Config | None = None) -> None:
@@ -674,6 +677,27 @@ async def test_what_waits_for_a_channel_that_is_gone_is_parked_where_it_is_seen(
         await rig.restart([chat.channel])
         assert await rig.resend() == 1
         await rig.attempted(DELIVERED)
+
+
+async def test_one_of_several_that_lacks_a_channel_leaves_what_waits_for_it_to_the_others_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = Fake(tells_participants=False)
+    chat.does = _fails
+    settings = msgspec.structs.replace(QUICK, retry_first_ms=60_000, retry_max_ms=60_000)
+    async with running(tmp_path, chat.channel, settings=settings) as rig:
+        await rig.join()
+        await rig.tell()
+        await rig.attempted(RETRYING)
+        rig.identity = Identity.draw("here")
+        await rig.restart([])
+        await rig.looked()
+        ((_, _, state, *_),) = rig.deliveries()
+        assert state == "PENDING"
+        # As if it had been due for so long.
+        monkeypatch.setattr(notifier_module, "LOST_MS", -120_000)
+        await rig.looked()
+        assert rig.deliveries() == [("chat", "Hub", "PARKED", 1, "the hub has no channel of that name")]
 
 
 async def test_a_disk_that_is_full_delivers_nothing_that_it_could_not_note(

@@ -239,7 +239,12 @@ class Engine:
             may_send=self._may_deliver,
         )
         self.notifier = Notifier(
-            channels, config.notifications, self, clock_ms=clock_ms, attempted=self._observer.notified
+            channels,
+            config.notifications,
+            self,
+            clock_ms=clock_ms,
+            attempted=self._observer.notified,
+            is_alone=identity is None,
         )
         self._alarms = AlarmWatch(
             AlarmRules.of(config.notifications),

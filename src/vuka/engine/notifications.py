@@ -99,6 +99,8 @@ class TakeNotifications(Command, frozen=True, kw_only=True):
     """Until when nobody else takes them."""
     attempts_max: int
     """After how many attempts nobody takes one any more."""
+    lost_before_ms: int
+    """What is due since before then, by a channel that is none of the routes', has no channel any more."""
 
 
 class NoteAttempts(Command, frozen=True, kw_only=True):
@@ -155,9 +157,11 @@ def anything_to_take(tx: Tx, room: Mapping[str, int], now_ms: int) -> bool:
     )
 
 
-def anything_lost(tx: Tx, channels: Collection[str]) -> bool:
-    """Whether anything waits for a channel that the hub does not have (any more)."""
-    rows = tx.query(f"SELECT DISTINCT channel FROM notification_delivery WHERE {_OPEN} = 'PENDING'")
+def anything_lost(tx: Tx, channels: Collection[str], before_ms: int) -> bool:
+    """Whether anything due before then waits for a channel that the hub does not have (any more)."""
+    rows = tx.query(
+        f"SELECT DISTINCT channel FROM notification_delivery WHERE {_OPEN} = 'PENDING' AND next_ms < ?", (before_ms,)
+    )
     return any(channel not in channels for (channel,) in rows)
 
 
@@ -168,7 +172,7 @@ def _take(work: Work, commands: Sequence[TakeNotifications]) -> list[Outcome]:
 
 def _take_for(work: Work, command: TakeNotifications) -> list[Owed]:
     _distribute(work, command.routes)
-    _park_lost(work, [route.channel for route in command.routes])
+    _park_lost(work, [route.channel for route in command.routes], command.lost_before_ms)
     _park_unnoted(work, command.attempts_max)
     by_channel = {route.channel: route for route in command.routes}
     taken: list[Owed] = []
@@ -229,14 +233,14 @@ def _distribute(work: Work, routes: Sequence[Route]) -> None:
     )
 
 
-def _park_lost(work: Work, channels: Sequence[str]) -> None:
+def _park_lost(work: Work, channels: Sequence[str], before_ms: int) -> None:
     """What waits for a channel that is gone would wait for ever, and nobody would see it."""
     known = f"AND channel NOT IN ({', '.join('?' * len(channels))})" if channels else ""
     work.tx.run(
         f"""UPDATE notification_delivery SET state = 'PARKED', error = 'the hub has no channel of that name',
                    updated_ms = ?
-            WHERE {_OPEN} = 'PENDING' {known}""",
-        (work.now_ms, *channels),
+            WHERE {_OPEN} = 'PENDING' AND next_ms < ? {known}""",
+        (work.now_ms, before_ms, *channels),
     )
 
 

@@ -50,6 +50,11 @@ log: Final = structlog.get_logger("vuka.notifications")
 
 T = TypeVar("T")
 
+LOST_MS: Final = 600_000
+"""How long what is due may wait for a channel that one of several hub processes lacks: another may have it."""
+
+FOREVER_MS: Final = 2**62
+
 LEASE_SPARE_MS: Final = 5_000
 """How long after its time a delivery is still left to whoever has taken it."""
 
@@ -125,9 +130,14 @@ class Notifier:
         *,
         clock_ms: Callable[[], int],
         attempted: Callable[[str, NotificationOutcome], None],
+        is_alone: bool = True,
     ) -> None:
-        """``attempted`` is told the channel and the outcome of each attempt."""
+        """``attempted`` is told the channel and the outcome of each attempt.
+
+        ``is_alone``: no other process delivers, so that a channel that is not here is nowhere.
+        """
         self._settings = settings
+        self._is_alone = is_alone
         self._engine = engine
         self._clock_ms = clock_ms
         self._attempted = attempted
@@ -170,7 +180,11 @@ class Notifier:
         taken: list[Owed] = []
         try:
             command = TakeNotifications(
-                routes=self.routes, room=room, until_ms=until_ms, attempts_max=self._settings.attempts_max
+                routes=self.routes,
+                room=room,
+                until_ms=until_ms,
+                attempts_max=self._settings.attempts_max,
+                lost_before_ms=self._lost_before_ms(now_ms),
             )
             outcome = await self._engine.run_own(command)
             taken = outcome.value if isinstance(outcome.value, list) else []
@@ -189,10 +203,15 @@ class Notifier:
             task.add_done_callback(self._under_way.discard)
 
     def _is_needed(self, tx: Tx, room: dict[str, int], now_ms: int) -> bool:
-        if not self._looked_for_lost and anything_lost(tx, self._lanes):
+        is_looked_for = not (self._is_alone and self._looked_for_lost)
+        if is_looked_for and anything_lost(tx, self._lanes, self._lost_before_ms(now_ms)):
             return True
         self._looked_for_lost = True
         return anything_to_take(tx, room, now_ms)
+
+    def _lost_before_ms(self, now_ms: int) -> int:
+        """Where others deliver, one of them may have a channel that this one lacks: while a new one is being added."""
+        return FOREVER_MS if self._is_alone else now_ms - LOST_MS
 
     async def _purge(self, now_ms: int) -> None:
         if 0 <= now_ms - self._purged_ms < PURGE_EVERY_MS:
