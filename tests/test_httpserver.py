@@ -209,6 +209,12 @@ async def test_a_client_that_asks_whether_to_send_its_body_is_told_to_go_on(serv
     assert (await client.answer())[2] == b"ok"
 
 
+async def test_a_client_that_asks_and_sends_its_body_all_the_same_is_answered_at_once(served: Served) -> None:
+    client = await served.connect()
+    client.send(b"POST / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\nok")
+    assert (await client.answer())[::2] == (200, b"ok")
+
+
 async def test_a_client_that_asks_whether_to_send_its_body_is_told_not_to(served: Served) -> None:
     client = await served.connect()
     client.send(b"POST /refused HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
@@ -276,6 +282,25 @@ async def test_a_header_that_does_not_end_is_refused_while_it_comes(served: Serv
     async with asyncio.timeout(10):
         assert (await client.answer())[2] == b"HEAD_TOO_LARGE"
     assert served.app.bodies == []
+
+
+async def test_headers_that_do_not_end_are_refused_while_they_come(served: Served) -> None:
+    client = await served.connect()
+    client.send(b"GET / HTTP/1.1\r\n")
+    for number in range(2 * HEAD_BYTES_MAX // 1_000):
+        client.send(b"X-%d: " % number + b"y" * 1_000 + b"\r\n")
+    async with asyncio.timeout(10):
+        assert (await client.answer())[2] == b"HEAD_TOO_LARGE"
+    assert served.app.heads == []
+
+
+async def test_a_head_behind_much_else_is_not_too_large(served: Served) -> None:
+    client = await served.connect()
+    for _ in range(2 * HEAD_BYTES_MAX // 1_000):
+        client.send(b"POST / HTTP/1.1\r\nContent-Length: 960\r\n\r\n" + b"x" * 960)
+        assert (await client.answer())[0] == 200
+    client.send(b"GET / HTTP/1.1\r\nX: " + b"y" * (HEAD_BYTES_MAX - 20) + b"\r\n\r\n")
+    assert (await client.answer())[0] == 202
 
 
 async def test_what_comes_behind_a_body_is_no_header_of_its_request(served: Served) -> None:

@@ -39,6 +39,9 @@ _PORTS: Final = {"http": 80, "https": 443}
 _HEAD_END: Final = b"\r\n\r\n"
 _FRAMING: Final = frozenset(("content-length", "transfer-encoding"))
 """What says where a body ends: two of them could say two things."""
+_OTHER_MAX: Final = 1_000
+_OTHER: Final[set[str]] = set()
+"""Names of headers that were sent before and say no such thing; of most messages they are all."""
 _WITH_LENGTH: Final = frozenset(("POST", "PUT", "PATCH"))
 """Methods that say so where they have no body."""
 
@@ -429,15 +432,15 @@ class HttpClient:
             f"{request.method} {target} HTTP/1.1",
             f"Host: {origin.host_header}",
             f"User-Agent: {self._user_agent}",
+            *map(": ".join, request.headers),
         ]
-        lines += [f"{name}: {value}" for name, value in request.headers]
         if origin.authorization:
             lines.append(origin.authorization)
         if body is not None:
             lines.append(f"Content-Length: {len(body)}")
         elif request.method in _WITH_LENGTH:
             lines.append("Content-Length: 0")
-        if not _FRAMING.isdisjoint([name.lower() for name, _ in request.headers]):
+        if not _OTHER.issuperset(dict(request.headers)) and _frames(request.headers):
             raise TransportError("Content-Length and Transfer-Encoding are the client's to set")
         head = "\r\n".join(lines)
         ends = len(lines) - 1
@@ -571,6 +574,16 @@ class HttpClient:
         except Exception as error:  # what else has ended in this turn is told in any case
             context = {"message": "a callback of a request failed", "exception": error}
             self._running_loop().call_exception_handler(context)
+
+
+def _frames(headers: Sequence[tuple[str, str]]) -> bool:
+    """Whether any of them says where the body ends; what does not is remembered."""
+    for name, _ in headers:
+        if name.lower() in _FRAMING:
+            return True
+        if len(_OTHER) < _OTHER_MAX:
+            _OTHER.add(name)
+    return False
 
 
 def _reason_of(error: Exception) -> str:

@@ -190,20 +190,25 @@ class _Connection(asyncio.Protocol):
         "_accepted",
         "_body",
         "_body_size",
-        "_head_size",
+        "_head_read",
         "_headers",
         "_is_busy",
         "_is_coming_in",
+        "_is_head",
         "_is_last",
         "_is_lingering",
         "_is_paused",
         "_is_unread",
         "_is_upgrade",
         "_lingers",
+        "_may_wait",
         "_parser",
         "_peer",
+        "_read",
         "_server",
         "_since",
+        "_told",
+        "_trailer_size",
         "_transport",
         "_untold",
         "_url",
@@ -218,9 +223,19 @@ class _Connection(asyncio.Protocol):
         self._peer = NOBODY
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._head_size = 0
+        self._read = 0
+        """Bytes in what is being read."""
+        self._head_read = 0
+        """Bytes read before, for as long as the head of the request is not complete."""
+        self._trailer_size = 0
+        self._told = 0
+        """How much the parser had told of the request when it was last looked at, and it had not come whole."""
         self._untold = 0
         """Bytes since the parser told of anything: those of a header that has no end yet."""
+        self._is_head = False
+        """Whether the method is HEAD."""
+        self._may_wait = False
+        """Whether the client may be waiting to be told to send the body."""
         self._is_upgrade = False
         """Whether the request wants another protocol: it is read again without that wish."""
         self._accepted: Exchange | Answer | None = None
@@ -269,20 +284,44 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_last:
             return
-        headers, told = self._headers, self._head_size + self._body_size
+        headers = self._headers
+        self._read = len(data)
         self._feed(data)
-        if self._headers is not headers or self._head_size + self._body_size != told:
-            self._untold = 0
+        if self._is_coming_in or self._headers is headers:
+            self._look_at_incomplete(is_new=self._headers is not headers)
         else:
-            self._untold += len(data)
-            if self._untold > HEAD_BYTES_MAX:
-                self._end_with(self._server.application.refuse(Fault.HEAD_TOO_LARGE))
+            self._untold = 0
         if self._has_too_many(PIPELINED_MAX) and not self._is_unread and self._transport is not None:
             self._is_unread = True
             self._transport.pause_reading()
 
     def _has_too_many(self, waiting_max: int) -> bool:
         return len(self._waiting) > waiting_max or self._waiting_size > self._server.application.body_bytes_max
+
+    def _look_at_incomplete(self, *, is_new: bool) -> None:
+        """Some of a request has come, or nothing that the parser told of: there is an end to how much that may be."""
+        told = len(self._url) + len(self._headers) + self._body_size + self._trailer_size
+        self._untold = 0 if is_new or told != self._told else self._untold + self._read
+        self._told = told
+        if self._is_coming_in and self._accepted is None:
+            self._head_read += self._read
+        if self._untold > HEAD_BYTES_MAX or self._is_head_too_large(self._head_read):
+            self._end_with(self._server.application.refuse(Fault.HEAD_TOO_LARGE))
+        elif self._may_wait and self._accepted is not None and not self._body_size:
+            self._may_wait = False
+            if not _waits_to_send(self._headers):
+                return
+            if isinstance(self._accepted, Answer):
+                # The client waits to be told whether to send its body: it is not.
+                self._end_with(self._accepted)
+            else:
+                self._write(_CONTINUE)
+
+    def _is_head_too_large(self, read: int) -> bool:
+        """``read`` is the least that is known to be no less than the head: mostly there is nothing to count."""
+        if read <= HEAD_BYTES_MAX:
+            return False
+        return len(self._url) + sum([len(name) + len(value) for name, value in self._headers]) > HEAD_BYTES_MAX
 
     def _feed(self, data: bytes) -> None:
         while True:
@@ -328,32 +367,33 @@ class _Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._url = b""
         self._headers = []
-        self._head_size = self._body_size = 0
+        self._head_read = self._trailer_size = self._body_size = 0
+        self._may_wait = True
         self._accepted = None
         self._body = []
         self._is_coming_in = True
         self._since = self._server.now()
 
     def on_url(self, url: bytes) -> None:
-        self._head_size += len(url)
-        if self._head_size > HEAD_BYTES_MAX:
-            self._end_with(self._server.application.refuse(Fault.HEAD_TOO_LARGE))
-            return
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_size += len(name) + len(value)
-        if self._head_size > HEAD_BYTES_MAX:
-            self._end_with(self._server.application.refuse(Fault.HEAD_TOO_LARGE))
-            return
-        # What comes behind a body was not there when the request was accepted: it is no header (RFC 9110 §6.5.1).
         if self._accepted is None:
             self._headers.append((name, value))
+            return
+        # What comes behind a body was not there when the request was accepted: it is no header (RFC 9110 §6.5.1).
+        self._trailer_size += len(name) + len(value)
+        if self._trailer_size > HEAD_BYTES_MAX:
+            self._end_with(self._server.application.refuse(Fault.HEAD_TOO_LARGE))
 
     def on_headers_complete(self) -> None:
         if self._is_last:
             return
-        if self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT":
+        if self._is_head_too_large(self._head_read + self._read):
+            self._end_with(self._server.application.refuse(Fault.HEAD_TOO_LARGE))
+            return
+        method = self._parser.get_method()
+        if self._parser.should_upgrade() and method != b"CONNECT":
             self._is_upgrade = True
             return
         path, _, query = self._url.partition(b"?")
@@ -364,15 +404,9 @@ class _Connection(asyncio.Protocol):
                 self._end_with(self._server.application.refuse(Fault.MALFORMED))
                 return
             path, query = url.path or b"/", url.query or b""
-        head = Head(self._parser.get_method().decode("ascii"), path, query, self._headers, self._peer)
+        self._is_head = method == b"HEAD"
+        head = Head(method.decode("ascii"), path, query, self._headers, self._peer)
         self._accepted = self._server.application.accept(head)
-        if not _waits_to_send(self._headers):
-            return
-        if isinstance(self._accepted, Answer):
-            # The client waits to be told whether to send its body: it is not.
-            self._end_with(self._accepted)
-        else:
-            self._write(_CONTINUE)
 
     def on_body(self, part: bytes) -> None:
         self._body_size += len(part)
@@ -391,7 +425,7 @@ class _Connection(asyncio.Protocol):
             return
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._is_last = not self._parser.should_keep_alive() or self._server.is_stopping
-        self._waiting.append((self._accepted, body, self._parser.get_method() == b"HEAD"))
+        self._waiting.append((self._accepted, body, self._is_head))
         self._waiting_size += len(body)
         self._accepted, self._body = None, []
         if not self._is_busy:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -290,6 +292,24 @@ def test_bytes_that_http_does_not_allow_are_malformed(pair: tuple[bytes, bytes])
         Headers.from_raw([(b"date", DATE.encode()), pair])
 
 
+NAMES = st.sampled_from([b"Date", b"date", b"X-Extra", b"x-extra", b"FSPIOP-Source", b"x y", b"\xc3\xa9"])
+VALUES = st.one_of(st.sampled_from([b"", b"a\tb", b"a\nb", b"\xff"]), st.binary(max_size=8), st.just(b"v" * 30_000))
+
+
+@given(st.lists(st.tuples(NAMES, VALUES), max_size=6))
+def test_headers_over_the_wire_are_those_that_are_made_one_by_one(raw: list[tuple[bytes, bytes]]) -> None:
+    def outcome(make: Callable[[], Headers]) -> object:
+        try:
+            made = make()
+        except FspiopError as error:
+            return str(error)
+        return made.pairs, made.first, made.repeated
+
+    alone = outcome(lambda: Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]))
+    # The second time each name has come before.
+    assert [outcome(lambda: Headers.from_raw(raw)) for _ in range(2)] == [alone, alone]
+
+
 @given(st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=60)), max_size=8))
 def test_whatever_bytes_arrive_only_an_fspiop_error_comes_out(raw: list[tuple[bytes, bytes]]) -> None:
     with pytest.raises(FspiopError):
@@ -335,6 +355,12 @@ def test_the_method_header_tells_the_method_of_the_message() -> None:
     assert forwarded("PUT")["FSPIOP-HTTP-Method"] == "PUT"
     assert forwarded("PUT", fspiop_http_method="POST")["fspiop-http-method"] == "PUT"
     assert forwarded("PUT", fspiop_http_method="put")["fspiop-http-method"] == "put"
+
+
+def test_headers_that_need_no_change_are_passed_on_as_they_came() -> None:
+    pairs = [*GOOD.items(), ("fspiop-http-method", "POST"), ("Host", "hub"), ("X-Extra", "1")]
+    assert forward_headers(pairs, method="POST") == [pair for pair in pairs if pair[0] != "Host"]
+    assert forward_headers([*pairs, ("x-extra", "2")], method="POST")[-2:] == [("X-Extra", "1"), ("x-extra", "2")]
 
 
 def test_a_destination_that_the_hub_found_is_named() -> None:

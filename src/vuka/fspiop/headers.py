@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from operator import itemgetter
+from typing import Final, NamedTuple, cast
 
 from vuka.errors import ErrorCode, FspiopError
 from vuka.fspiop.times import format_http_date, parse_http_date
@@ -116,6 +117,16 @@ _END_TO_END: Final = frozenset(
 
 _NAME_BYTES: Final = (string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~").encode()
 _VALUE_BYTES: Final = bytes(range(0x20, 0x7F)) + b"\t"
+_VALUES_BYTES: Final = _VALUE_BYTES + b"\n"
+
+_NAMES_MAX: Final = 1_000
+_NAME_MAX: Final = 64
+_SPELLED: Final[dict[bytes, str]] = {}
+"""Names as they come, of which most come with every message: at most `_NAMES_MAX`, no longer than `_NAME_MAX`."""
+_LOWER: Final[dict[bytes, str]] = {}
+"""The same in lower case."""
+
+_name_of: Final = itemgetter(0)
 
 
 class Headers:
@@ -152,10 +163,35 @@ class Headers:
             raise _unclean(self.pairs)
 
     @classmethod
-    def from_raw(cls, raw: Iterable[tuple[bytes, bytes]]) -> Headers:
+    def from_raw(cls, raw: Sequence[tuple[bytes, bytes]]) -> Headers:
         """The headers as they came over the wire. Raises `FspiopError` as the constructor does."""
-        # Latin-1 never fails, and what it makes of bytes beyond ASCII is refused with the rest.
-        return cls([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
+        headers = cls._of_known(raw) if raw else None
+        if headers is None:
+            # Latin-1 never fails, and what it makes of bytes beyond ASCII is refused with the rest.
+            headers = cls([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
+            _know(name for name, _ in raw)
+        return headers
+
+    @classmethod
+    def _of_known(cls, raw: Sequence[tuple[bytes, bytes]]) -> Headers | None:
+        """What nearly all requests have, without a step for each header: names that came before, each of them once.
+
+        None where anything is otherwise: it is looked at one by one, and refused where it is wrong.
+        """
+        names, values = zip(*raw, strict=True)
+        keys = tuple(map(_LOWER.get, names))
+        joined = b"\n".join(values)
+        if None in keys or joined.translate(None, _VALUES_BYTES) or joined.count(b"\n") != len(values) - 1:
+            return None
+        contents = joined.decode("ascii").split("\n")
+        first = dict(zip(cast(tuple[str, ...], keys), contents, strict=True))
+        if len(first) != len(keys) or len(joined) + sum(map(len, names)) > HEADER_BYTES_MAX:
+            return None
+        headers = cls.__new__(cls)
+        headers.pairs = tuple(zip(map(_SPELLED.__getitem__, names), contents, strict=True))
+        headers.first = first
+        headers.repeated = ()
+        return headers
 
     def get(self, name: str) -> str | None:
         """The first value of a header, `None` where it is absent. ``name`` in lower case is found at once."""
@@ -169,6 +205,14 @@ class Headers:
     def __repr__(self) -> str:
         """The names alone: values may be secrets."""
         return f"Headers({', '.join(name for name, _ in self.pairs)})"
+
+
+def _know(names: Iterable[bytes]) -> None:
+    """Remembers names that were in order."""
+    for name in names:
+        if name not in _LOWER and len(name) <= _NAME_MAX and len(_LOWER) < _NAMES_MAX:
+            _SPELLED[name] = name.decode("ascii")
+            _LOWER[name] = _SPELLED[name].lower()
 
 
 def _is_clean(names: str, values: str) -> bool:
@@ -313,13 +357,16 @@ def forward_headers(
     the Date is normalised only where no signature may cover it.
     """
     pairs = list(headers)
-    keys = [name.lower() for name, _ in pairs]
+    keys = [*map(str.lower, map(_name_of, pairs))]
     signed = "fspiop-signature" in keys
     dropped = _NEVER_FORWARDED if method in _NEEDS_ACCEPT else _NEVER_FORWARDED_WITH_CALLBACKS
+    named = dict(zip(keys, pairs, strict=True))
+    if len(named) == len(keys) and _may_stay(named, method=method, destination=destination, signed=signed):
+        return [pair for key, pair in named.items() if key not in dropped]
     if "connection" in keys:
-        named = {token.strip().lower() for token in pairs[keys.index("connection")][1].split(",")}
+        listed = {token.strip().lower() for token in pairs[keys.index("connection")][1].split(",")}
         # What the other side needs is not the sender's to strike out.
-        dropped = dropped | {name for name in named if name not in _END_TO_END and not name.startswith("fspiop-")}
+        dropped = dropped | {name for name in listed if name not in _END_TO_END and not name.startswith("fspiop-")}
 
     forwarded: list[tuple[str, str]] = []
     method_named = destination_named = False
@@ -346,6 +393,21 @@ def forward_headers(
     if not method_named:
         forwarded.append(("FSPIOP-HTTP-Method", method))
     return forwarded
+
+
+def _may_stay(named: Mapping[str, tuple[str, str]], *, method: str, destination: str | None, signed: bool) -> bool:
+    """Whether headers, by their names, need no change but that some are left out: most come as they go on."""
+    said = named.get("fspiop-http-method")
+    if said is None or said[1] != method or "connection" in named:
+        return False
+    said = named.get("fspiop-destination")
+    if said is None:
+        if destination is not None:
+            return False
+    elif not said[1] or said[1] != (destination or said[1]):
+        return False
+    said = named.get("date")
+    return signed or said is None or _normal_date(said[1]) == said[1]
 
 
 def _normal_date(text: str) -> str:

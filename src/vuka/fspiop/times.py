@@ -20,6 +20,9 @@ TIME_MS_MIN: Final = -30_610_224_000_000
 TIME_MS_MAX: Final = 253_402_300_799_999
 """9999-12-31T23:59:59.999Z."""
 
+_DATETIME_SIZES: Final = (24, 29)
+"""Characters in a ``DateTime``: in UTC, and with its distance from it."""
+
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _HTTP_DATE: Final = re.compile(
@@ -34,14 +37,16 @@ def parse_datetime(text: str) -> datetime | None:
     `datetime.fromisoformat` checks digits, calendar and clock; the guards before it refuse the other ISO 8601 forms
     that it also reads, in this Python or a later one (hour 24).
     """
-    size = len(text)
-    if size == 24:
+    return _moment(text) if len(text) in _DATETIME_SIZES else None
+
+
+@lru_cache(maxsize=1024)
+def _moment(text: str) -> datetime | None:
+    """Of a text that is not too long to be remembered: each is checked when it comes, and read when it counts."""
+    if len(text) == 24:
         if text[23] != "Z":
             return None
-    elif size == 29:
-        if text[23] not in "+-" or text[24] not in "01" or text[26] != ":" or text[27] not in "012345":
-            return None
-    else:
+    elif text[23] not in "+-" or text[24] not in "01" or text[26] != ":" or text[27] not in "012345":
         return None
     if text[0] == "0" or text[4] != "-" or text[7] != "-" or text[10] != "T" or text[11:13] > "23":
         return None
