@@ -10,6 +10,7 @@ import pytest
 from tests import stores
 
 from vuka.store import Database, Row, Value
+from vuka.switch import obligations
 
 pytestmark = pytest.mark.store("sqlite", "postgresql")
 
@@ -51,6 +52,17 @@ def test_a_statement_for_many_rows_is_that_statement_for_each(database: Database
 def test_rows_may_leave_columns_empty_each_in_its_own_way(database: Database) -> None:
     write(database, INSERT, [(1, 1, "A", None, 0), (2, 1, "B", "why", 0), (3, 1, "C", "", 0)])
     assert changes(database) == [(1, 1, "A", None), (2, 1, "B", "why"), (3, 1, "C", "")]
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["apart", "on one row"])
+def test_what_is_added_to_a_row_that_is_there_or_not_is_added_once_for_each(database: Database, again: bool) -> None:
+    for _ in range(2):
+        rows: list[tuple[Value, ...]] = [(1, 7, 8, 0, 1, 10, 1), (1, 8, 7, 0, 2, 20, 1)]
+        write(database, obligations._ADD, [*rows, *rows] if again else rows)
+    with database.read() as tx:
+        found = tx.query("SELECT debtor_account_id, amount_high, amount_low, transfers FROM window_flow ORDER BY 1")
+    times = 4 if again else 2
+    assert [tuple(row) for row in found] == [(7, times, 10 * times, times), (8, 2 * times, 20 * times, times)]
 
 
 def test_what_is_constant_in_a_statement_stands_beside_what_each_row_says(database: Database) -> None:

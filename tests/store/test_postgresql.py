@@ -17,7 +17,7 @@ from tests.postgres_server import Server, running_server
 
 from vuka.config import Store, load, to_toml
 from vuka.errors import OperatorError
-from vuka.store import CommitUnknownError, UnavailableError
+from vuka.store import CommitUnknownError, UnavailableError, Value
 from vuka.store import postgresql as on_postgresql
 from vuka.store.migrate import HEAD, current_revision, migrate, open_place
 from vuka.store.postgresql import LOCK_CLASS, Database, PostgresTx, _as_many, _placed
@@ -377,6 +377,29 @@ def test_a_database_in_another_encoding_is_refused(url: str, postgresql: Server)
         migrate(postgresql.url_of("latin"))
 
 
+def test_a_plan_is_made_for_the_table_as_it_is(database: Database) -> None:
+    """A plan that is kept from when a table was new reads every row of it, until the server has looked at it again."""
+    update = "UPDATE ledger_resolution SET status = ? WHERE timestamp = ?"
+    rows: list[tuple[Value, ...]] = [(2, number) for number in range(100)]
+    with database.begin() as tx:
+        tx.run("INSERT INTO ledger_resolution (timestamp, status, resolved_at) VALUES (-1, 1, 0)")
+    with psycopg.connect(database.url, autocommit=True) as server:
+        server.execute("VACUUM ANALYZE ledger_resolution")
+    with database.begin() as tx:
+        for _ in range(10):
+            tx.run_many(update, rows)
+        tx.run("INSERT INTO ledger_resolution SELECT number, 1, 0 FROM generate_series(0, 99999) AS number")
+        before = _rows_read(tx)
+        tx.run_many(update, rows)
+        assert _rows_read(tx) - before <= len(rows)
+
+
+def _rows_read(tx: PostgresTx) -> int:
+    """Rows of the table and of its index that were looked at in this transaction."""
+    ((found,),) = tx.query("SELECT pg_stat_get_xact_tuples_returned('ledger_resolution'::regclass)")
+    return int(str(found))
+
+
 # --- the configuration --------------------------------------------------------------------------------------------
 
 
@@ -413,7 +436,11 @@ def test_placeholders_and_percent_signs_are_told_apart_from_text() -> None:
     "sql",
     [
         "INSERT INTO t (a, b) VALUES (?, ? + 1)",
-        "INSERT INTO t (a) VALUES (?) ON CONFLICT (a) DO UPDATE SET a = 1",
+        "INSERT INTO t (a) VALUES (?) ON CONFLICT (b) DO UPDATE SET a = excluded.a",
+        "INSERT INTO t (a, b) VALUES (?, 1) ON CONFLICT (a, b) DO UPDATE SET a = excluded.a",
+        "INSERT INTO t (a) VALUES (?) ON CONFLICT (a) DO UPDATE SET b = (SELECT MAX(b) FROM t)",
+        "INSERT INTO t (a) VALUES (?) ON CONFLICT (a) WHERE a > 1 DO UPDATE SET b = 1",
+        "INSERT INTO t (a) VALUES (?) ON CONFLICT (a) DO UPDATE SET b = ?",
         "UPDATE t SET a = a + ? WHERE b = ?",
         "UPDATE t SET a = ? WHERE b = ? OR c = ?",
         "UPDATE t SET a = ? WHERE b > ?",
@@ -429,11 +456,13 @@ def test_what_may_mean_something_else_over_arrays_is_run_row_by_row(sql: str) ->
 def test_the_statements_of_the_hot_path_run_over_arrays() -> None:
     from vuka.engine import outbox
     from vuka.ledger import sql
-    from vuka.switch import journal, records
+    from vuka.switch import journal, obligations, records
 
     for statement in (
         journal._INSERT_SUBJECT,
         outbox._INSERT_MISSING,
+        outbox._UPSERT,
+        obligations._ADD,
         records._INSERT,
         records._INSERT_CHANGE,
         records._UPDATE,

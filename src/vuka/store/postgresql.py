@@ -57,7 +57,11 @@ STATEMENT_USES_BEFORE_PREPARED: Final = 1
 LOCK_CLASS: Final = 0x76_75_6B_61
 """The class of the advisory lock: "vuka" in ASCII. Its second half is the schema, so that hubs may share a server."""
 
+# Plans: one that is kept is of the time when it was made, so that a hub that was new then goes on reading whole tables
+# until the server has looked at them; to plan anew costs little for a batch. And whatever a batch looks for is few rows
+# by their keys, mostly in memory: rows apart cost little more than rows in a row.
 _SESSION: Final = (
+    "-c plan_cache_mode=force_custom_plan -c random_page_cost=1.1 "
     "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 "
     "-c client_min_messages=warning -c default_transaction_isolation=read\\ committed"
 )
@@ -70,8 +74,12 @@ _END_SILENT: Final = f"""SELECT COUNT(pg_terminate_backend(a.pid)) FROM {_LOCK_H
       AND (a.state LIKE 'idle%' OR a.wait_event_type = 'Client')
       AND a.state_change < clock_timestamp() - ? * interval '1 ms'"""
 # What is answered with 202 is on disk, whatever server or role say; where more is waited for (a replica), that stays.
+# Blocks of the journal are compressed while others wait for the lock: fast, where the server can do that.
 _PREPARE_WRITER: Final = f"""SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS_MAX};
-    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"""
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+    DO $$ BEGIN
+        PERFORM set_config('default_toast_compression', 'lz4', false);
+    EXCEPTION WHEN undefined_object OR invalid_parameter_value THEN NULL; END $$"""
 LOCK_BATCHES: Final = f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, hashtext(current_schema()))"
 """Taken by whoever writes, until the transaction has ended."""
 
@@ -122,8 +130,10 @@ class _Many(msgspec.Struct, frozen=True):
 
 
 _INSERT: Final = re.compile(
-    r"\s*INSERT INTO (\w+)\s*\(([\w\s,]+)\)\s*VALUES\s*\(([^()]+)\)\s*(ON CONFLICT[^?]*DO NOTHING)?\s*", re.IGNORECASE
+    r"\s*INSERT INTO (\w+)\s*\(([\w\s,]+)\)\s*VALUES\s*\(([^()]+)\)\s*(ON CONFLICT[^?]*)?", re.IGNORECASE
 )
+_DOES_NOTHING: Final = re.compile(r"ON CONFLICT.*DO NOTHING\s*", re.IGNORECASE | re.DOTALL)
+_UPDATES: Final = re.compile(r"ON CONFLICT\s*\(([\w\s,]+)\)\s*DO UPDATE\s+SET\s[^()]*", re.IGNORECASE)
 _UPDATE: Final = re.compile(r"\s*UPDATE (\w+)\s+SET\s+([^()]+?)\s+WHERE\s+([^()]+?)\s*", re.IGNORECASE)
 _DELETE: Final = re.compile(r"\s*DELETE FROM (\w+)\s+WHERE\s+([^()]+?)\s*", re.IGNORECASE)
 _COMPARED: Final = re.compile(r"\s*(\w+)\s*=\s*\?\s*")
@@ -158,13 +168,17 @@ def _as_many(sql: str) -> _Many | None:
         places = [each.strip() for each in values.split(",")]
         if len(columns) != len(places) or any("?" in each and each != "?" for each in places):
             return None
+        filled = tuple(column for column, place in zip(columns, places, strict=True) if place == "?")
+        keys = _conflicting(conflict, filled) if conflict else ()
+        if keys is None:
+            return None
         return _Many(
             table=table,
             pieces=tuple(", ".join(places).split("?")),
             source="FROM",
             before=f"INSERT INTO {table} ({', '.join(columns)}) SELECT ",
-            columns=tuple(column for column, place in zip(columns, places, strict=True) if place == "?"),
-            keys=(),
+            columns=filled,
+            keys=keys,
             after=f" {conflict}" if conflict else "",
         )
     if (found := _UPDATE.fullmatch(sql)) is not None:
@@ -178,6 +192,17 @@ def _as_many(sql: str) -> _Many | None:
         parts = re.split(r"\s+AND\s+", where, flags=re.IGNORECASE)
         return _over_rows(table, f"DELETE FROM {table}", "", where, parts, 0, "USING")
     return None
+
+
+def _conflicting(conflict: str, columns: tuple[str, ...]) -> tuple[int, ...] | None:
+    """The parameters by which rows conflict, where such a row changes what is there; None where that can't be told."""
+    if _DOES_NOTHING.fullmatch(conflict):
+        return ()
+    found = _UPDATES.fullmatch(conflict)
+    chosen = [each.strip() for each in found[1].split(",")] if found is not None else []
+    if not chosen or not set(chosen).issubset(columns):
+        return None
+    return tuple(columns.index(each) for each in chosen)
 
 
 def _over_rows(

@@ -25,6 +25,16 @@ def halves(amount: int) -> tuple[int, int]:
     return divmod(amount, HALF)
 
 
+_ADD: Final = """
+INSERT INTO window_flow (settlement_window_id, debtor_account_id, creditor_account_id, is_immediate,
+                         amount_high, amount_low, transfers)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (settlement_window_id, debtor_account_id, creditor_account_id, is_immediate) DO UPDATE
+SET amount_high = window_flow.amount_high + excluded.amount_high,
+    amount_low = window_flow.amount_low + excluded.amount_low,
+    transfers = window_flow.transfers + excluded.transfers"""
+
+
 class Flows:
     """What one batch adds to windows."""
 
@@ -50,13 +60,7 @@ class Flows:
         if not self._sums:
             return
         work.tx.run_many(
-            """INSERT INTO window_flow (settlement_window_id, debtor_account_id, creditor_account_id, is_immediate,
-                                        amount_high, amount_low, transfers)
-               VALUES (?, ?, ?, ?, ?, ?, ?)
-               ON CONFLICT (settlement_window_id, debtor_account_id, creditor_account_id, is_immediate) DO UPDATE
-               SET amount_high = window_flow.amount_high + excluded.amount_high,
-                   amount_low = window_flow.amount_low + excluded.amount_low,
-                   transfers = window_flow.transfers + excluded.transfers""",
+            _ADD,
             # Ordered, so that two hub processes never wait for each other's rows crosswise.
             [(*key, *sums) for key, sums in sorted(self._sums.items())],
         )
