@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import psycopg
 import pytest
 from tests import stores
 from tests.cli.conftest import refused, vuka
+from tests.postgres_server import Server
 
 from vuka.cli.hub import found, upgrade
 from vuka.config import Config, load
@@ -71,6 +73,22 @@ def test_a_database_that_is_none_is_a_sentence(data: Path) -> None:
     (data / "vuka.db").write_bytes(b"this is no database, whatever its name says" * 100)
     assert "vuka.db" in refused("serve", "--data", str(data))
     assert "vuka.db" in refused("audit", "--data", str(data))
+
+
+def test_a_server_that_lets_nobody_write_is_a_sentence(
+    data: Path, postgresql: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(postgresql.url, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS standby WITH (FORCE)")
+        connection.execute("CREATE DATABASE standby")
+        monkeypatch.setenv("VUKA_STORE_URL", postgresql.url_of("standby"))
+        assert vuka("init", "--data", str(data), "-c", "USD").exit_code == 0
+        connection.execute("ALTER DATABASE standby SET default_transaction_read_only = on")
+    served = vuka("serve", "--data", str(data))
+    expected = (
+        "The hub can't start: the database takes no writes: it is a standby, or read-only. Name the primary's URL."
+    )
+    assert (served.exit_code, served.stderr.splitlines()[-1]) == (1, f"Error: {expected}")
 
 
 @pytest.mark.store("sqlite", "postgresql")

@@ -270,6 +270,8 @@ def serve(
                 Workers(effective, config, workers, lock_fd).run()
     except OperatorError as error:
         fail(str(error))
+    except UnavailableError as error:
+        fail(f"The hub can't start: {error}.")
 
 
 def _say_what_workers_risk() -> None:

@@ -488,7 +488,7 @@ class Database:
                 self._writer = self._connect(Connection)
             try:
                 if is_new:
-                    self._writer.execute(_PREPARE_WRITER)
+                    _prepare(self._writer)
                 done = function(self._writer)
             except psycopg.OperationalError as error:
                 # The server was restarted since: what has not begun can begin again.
@@ -605,6 +605,14 @@ class Database:
         for connection in (self._writer, *readers):
             if connection is not None:
                 connection.close()
+
+
+def _prepare(writer: Connection[Row]) -> None:
+    """Makes a new connection one that writes. Raises `UnavailableError` where the server lets nobody write."""
+    writer.execute(_PREPARE_WRITER)
+    if writer.execute("SELECT current_setting('transaction_read_only')").fetchall() == [("on",)]:
+        writer.close()
+        raise UnavailableError("the database takes no writes: it is a standby, or read-only. Name the primary's URL")
 
 
 def _hold(writer: Connection[Row]) -> Connection[Row]:
