@@ -15,6 +15,7 @@ import jsonschema
 import pytest
 from tests.deploy.files import COMPOSE, DEPLOY, ROOT, YAML_FILES, documents, expand, read
 
+from vuka.api.audit_key import AuditKey
 from vuka.api.server import SHUTDOWN_SECONDS
 from vuka.config import Engine, load, settings
 
@@ -99,6 +100,12 @@ def test_every_variable_of_a_hub_is_a_setting_and_its_value_one_that_it_takes(
     assert config.store.url == "postgresql://vuka@database/vuka"
     assert environment["PGPASSWORD"] == SAID["VUKA_POSTGRES_PASSWORD"]
     assert (config.ledger.engine, config.ledger.cluster_id) == ("tigerbeetle", "17")
+
+
+def test_both_hubs_sign_the_audit_log_with_the_same_key_so_that_either_verifies_it(services: dict[str, Any]) -> None:
+    for name in (*HUBS, "init"):
+        assert load(None, services[name]["environment"]).auditlog.key_file == "/run/secrets/auditlog.pem"
+        assert services[name]["secrets"] == ["auditlog.pem"]
 
 
 def test_the_hub_stops_before_it_is_killed(services: dict[str, Any]) -> None:
@@ -195,6 +202,13 @@ def test_the_gateway_asks_each_hub_whether_it_is_well() -> None:
     assert "retry-on conn-failure" in text, "a request that was sent is never sent twice"
 
 
+def test_the_gateway_finds_the_hubs_by_the_containers_own_resolver_whoever_runs_the_containers() -> None:
+    text = (HERE / "haproxy.cfg").read_text(encoding="utf-8")
+    (section,) = re.findall(r"^resolvers containers\n((?:    .*\n)+)", text, re.M)
+    assert "    parse-resolv-conf\n" in section
+    assert "nameserver" not in section
+
+
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="no haproxy on PATH")
 def test_haproxy_takes_its_configuration(tmp_path: Path) -> None:
     from tests.certificates import Authority
@@ -261,34 +275,39 @@ def test_found_formats_founds_starts_and_leaves_a_token_for_prometheus(tmp_path:
     assert done.returncode == 0, done.stderr
     assert _calls(tmp_path) == [
         "config --quiet",
-        "build init",
+        "--profile found build init",
         *(
             call
             for index in range(3)
             for call in (
-                f"run --rm --no-deps --entrypoint test format-{index} -e /data/replica.tigerbeetle",
-                f"run --rm --no-deps format-{index}",
+                f"--profile found run --rm --no-deps --entrypoint test format-{index} -e /data/replica.tigerbeetle",
+                f"--profile found run --rm --no-deps format-{index}",
             )
         ),
         "up --detach --wait database tigerbeetle-0 tigerbeetle-1 tigerbeetle-2",
-        "run --rm --entrypoint test init -e /data/operator.token",
-        "run --rm init --name My scheme -c USD",
+        "--profile found run --rm --entrypoint test init -e /data/operator.token",
+        "--profile found run --rm init --name My scheme -c USD",
         "up --detach --wait hub-1 hub-2",
         "exec -T hub-1 vuka access grant --operator prometheus --role read",
         "up --detach --wait",
     ]
     assert (tmp_path / "secrets" / "metrics-token").read_text() == "vuka_t0k3n"
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+    key = tmp_path / "secrets" / "auditlog.pem"
+    assert key.stat().st_mode & 0o777 == 0o644, "the hubs read it as a user of their own"
+    assert len(AuditKey.load(key).public) == 64
 
 
 def test_found_again_formats_and_founds_nothing(tmp_path: Path) -> None:
     _with_certificate(tmp_path)
     (tmp_path / "secrets" / "metrics-token").write_text("vuka_0ld")
+    (tmp_path / "secrets" / "auditlog.pem").write_text("the key that has signed\n")
     assert _found(tmp_path, "-c", "USD", THERE="0").returncode == 0
     calls = _calls(tmp_path)
     assert not [each for each in calls if re.search(r"no-deps format|run --rm init|access grant", each)]
     assert calls[-1] == "up --detach --wait"
     assert (tmp_path / "secrets" / "metrics-token").read_text() == "vuka_0ld"
+    assert (tmp_path / "secrets" / "auditlog.pem").read_text() == "the key that has signed\n"
 
 
 def test_found_says_what_it_misses_before_it_does_anything(tmp_path: Path) -> None:

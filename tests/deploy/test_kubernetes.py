@@ -175,6 +175,17 @@ def test_everything_has_its_share_and_no_more_rights_than_it_needs(kind: str, na
         assert [context["runAsUser"], context["runAsGroup"]] == [int(each) for each in user.groups()]
 
 
+def test_all_pods_sign_the_audit_log_with_one_key_that_does_not_go_with_them() -> None:
+    init = _pod(_one("Job", "vuka-init"))["spec"]
+    for container, spec in ((_hub(), _pod(_one("Deployment", "vuka"))["spec"]), (init["initContainers"][0], init)):
+        (file,) = (Path(each["value"]) for each in container["env"] if each["name"] == "VUKA_AUDITLOG_KEY_FILE")
+        (mount,) = (each for each in container["volumeMounts"] if each["mountPath"] == str(file.parent))
+        (volume,) = (each for each in spec["volumes"] if each["name"] == mount["name"])
+        assert (volume["secret"]["secretName"], file.name) == ("vuka-auditlog", "auditlog.pem")
+        # Root's, and so readable by fsGroup alone.
+        assert volume["secret"]["defaultMode"] == 0o440
+
+
 def test_no_secret_stands_in_a_manifest() -> None:
     assert [file for file, each in _manifests() if each["kind"] == "Secret"] == []
     assert [
@@ -343,7 +354,7 @@ def test_with_tls_the_probes_the_services_and_prometheus_ask_by_it(tmp_path: Pat
     for probe in ("startupProbe", "readinessProbe"):
         assert hub[probe]["httpGet"] == {"path": "/health", "port": "operators", "scheme": "HTTPS"}
         assert hub[probe]["failureThreshold"], "what the base says of it stays"
-    assert {each["mountPath"] for each in hub["volumeMounts"]} == {"/data", "/run/tls"}
+    assert {each["mountPath"] for each in hub["volumeMounts"]} == {"/data", "/run/auditlog", "/run/tls"}
     for name in ("vuka-participants", "vuka-operators"):
         assert built["Service", name]["spec"]["ports"][0]["appProtocol"] == "https"
     endpoint = built["ServiceMonitor", "vuka"]["spec"]["endpoints"][0]
