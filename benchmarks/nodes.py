@@ -3,7 +3,9 @@
     python benchmarks/nodes.py --workers 2                                   # SQLite
     python benchmarks/nodes.py --url postgresql://vuka@localhost/bench       # PostgreSQL, a schema made for it
     python benchmarks/nodes.py --url … --nodes 2 --concurrency 256
+    python benchmarks/nodes.py --url … --nodes 2 --tigerbeetle               # the money in a new cluster of one replica
 
+A `tigerbeetle` binary on PATH is started for the last. VUKA_… variables hold for the hubs, e.g. VUKA_ENGINE_BATCH_MAX.
 The participants run in a process of their own, for each hub one; the books are audited afterwards.
 """
 
@@ -11,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -27,13 +31,14 @@ import msgspec
 
 from vuka.cli.hub import found
 from vuka.cli.process import free_port
-from vuka.config import Config, Store, load
-from vuka.ledger.sql import SqlLedger
+from vuka.config import Config, Ledger, Store, load
 from vuka.sim.load import LoadReport
 from vuka.store.migrate import open_place
-from vuka.switch.audit import audit
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+WARMUP_SECONDS = 3
+WARMUP_ANALYZED_SECONDS = 10
+START_SECONDS_MAX = 60
 
 
 @contextlib.contextmanager
@@ -51,12 +56,68 @@ def schema(url: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def cluster(directory: Path) -> Iterator[str]:
+    """A new TigerBeetle cluster of one replica, as it is run in production; its address."""
+    file, log = directory / "0_0.tigerbeetle", directory / "tigerbeetle.log"
+    command = ["tigerbeetle", "format", "--cluster=0", "--replica=0", "--replica-count=1", str(file)]
+    subprocess.run(command, check=True, capture_output=True)
+    with log.open("wb") as told:
+        process = subprocess.Popen(
+            ["tigerbeetle", "start", "--addresses=127.0.0.1:0", str(file)], stdout=told, stderr=told
+        )
+    try:
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while (listens := re.search(r"listening on.*port = (\d+)", log.read_text(errors="replace"))) is None:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(log.read_text(errors="replace"))
+            time.sleep(0.05)
+        yield f"127.0.0.1:{listens[1]}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def environment_of(config: Config) -> dict[str, str]:
+    """What every process of the hub is told."""
+    return {
+        **os.environ,
+        "VUKA_STORE_URL": config.store.url,
+        "VUKA_LEDGER_ENGINE": config.ledger.engine,
+        "VUKA_LEDGER_ADDRESSES": config.ledger.addresses,
+    }
+
+
+def differences(config: Config) -> list[str]:
+    """What the audit finds amiss, in the records, and between them and the ledger."""
+    command = [sys.executable, "-m", "vuka", "audit", "--data", config.data_dir, "--against-ledger", "--json"]
+    done = subprocess.run(command, capture_output=True, check=False, text=True, env=environment_of(config))
+    try:
+        report = json.loads(done.stdout)
+    except ValueError:
+        raise SystemExit(done.stdout + done.stderr) from None
+    return [str(each) for each in report["differences"] + report["against_ledger"]["differences"]]
+
+
+def analyze(url: str) -> None:
+    """Has PostgreSQL look at its tables while they fill, as autovacuum does in the first minutes of a new hub.
+
+    Plans that were made while a table was empty read all of it, and a run would be over before that ends by itself.
+    """
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()").fetchall()
+        for _ in range(WARMUP_ANALYZED_SECONDS // 2):
+            time.sleep(2)
+            connection.execute(f"ANALYZE {', '.join(name for (name,) in tables)}")
+
+
+@contextlib.contextmanager
 def hub(data: Path, config: Config, workers: int) -> Iterator[tuple[str, str, int]]:
     """A running hub: the participants' API, the operators' API, the process."""
     ports = free_port(), free_port()
     environment = {
-        **os.environ,
-        "VUKA_STORE_URL": config.store.url,
+        **environment_of(config),
         "VUKA_PARTICIPANTS_API_PORT": str(ports[0]),
         "VUKA_OPERATORS_API_PORT": str(ports[1]),
     }
@@ -95,16 +156,22 @@ def cpu_seconds(pid: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default="", help="a PostgreSQL database; without it SQLite")
+    parser.add_argument("--tigerbeetle", action="store_true", help="the money in a TigerBeetle cluster")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--nodes", type=int, default=1, help="hubs, each with its own ports; PostgreSQL only")
     parser.add_argument("--concurrency", type=int, default=128, help="transfers under way, over all hubs")
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--analyzed", action="store_true", help="have PostgreSQL know its tables before it is measured")
     given = parser.parse_args()
+    warmup = WARMUP_ANALYZED_SECONDS if given.analyzed else WARMUP_SECONDS
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vuka-nodes-")))
         config = load(None, {}, data_dir=str(folder / "0"))
         if given.url:
             config = msgspec.structs.replace(config, store=Store(url=stack.enter_context(schema(given.url))))
+        if given.tigerbeetle:
+            ledger = Ledger(engine="tigerbeetle", addresses=stack.enter_context(cluster(folder)))
+            config = msgspec.structs.replace(config, ledger=ledger)
         found(config, "Bench", ["USD"])
         running = stack.enter_context(contextlib.ExitStack())
         hubs = [
@@ -116,26 +183,29 @@ def main() -> None:
                 [
                     *(sys.executable, "-m", "vuka.sim", "--hub", participants, "--operators", operators),
                     *("--concurrency", str(given.concurrency // given.nodes), "--participants", "8"),
-                    *("--prefix", f"load{number}fsp", "--warmup", "3", "--seconds", str(given.seconds)),
+                    *("--prefix", f"load{number}fsp", "--warmup", str(warmup), "--seconds", str(given.seconds)),
                 ],
                 stdout=subprocess.PIPE,
             )
             for number, (participants, operators, _) in enumerate(hubs)
         ]
+        if given.analyzed:
+            analyze(config.store.url)
         reports = [msgspec.json.decode(each.communicate()[0], type=LoadReport) for each in loads]
         used = [cpu_seconds(pid) - then for (*_, pid), then in zip(hubs, before, strict=True)]
         running.close()
         database = open_place(config.place, read_only=True)
         with database.read() as tx:
-            differences = audit(tx, SqlLedger(tx, 0)).differences
             ((committed,),) = tx.query("SELECT COUNT(*) FROM transfer WHERE kind = 'PAYMENT' AND state = 'COMMITTED'")
         database.close()
+        amiss = differences(config)
+    assert amiss == [], amiss[0]
     told = sum(each.committed for each in reports)
-    assert differences == [], differences[0]
     assert committed == told, f"the hub has {committed} committed, the payers were told of {told}"
     assert not any(each.disagreements or each.unfinished for each in reports), "payers and payees disagree"
+    stage = ("PostgreSQL" if given.url else "SQLite") + (" and TigerBeetle" if given.tigerbeetle else "")
     print(
-        f"{'PostgreSQL' if given.url else 'SQLite'}, nodes {given.nodes}, workers {given.workers}, "
+        f"{stage}, nodes {given.nodes}, workers {given.workers}, "
         f"concurrency {given.concurrency}: {sum(each.per_second for each in reports):,.0f} transfers/s, "
         f"p50 {max(each.p50_ms for each in reports):.0f} ms, p99 {max(each.p99_ms for each in reports):.0f} ms, "
         f"hub CPU {sum(used) * 1000 / told:.3f} ms a transfer"
