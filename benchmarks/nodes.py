@@ -56,8 +56,8 @@ def schema(url: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def cluster(directory: Path) -> Iterator[str]:
-    """A new TigerBeetle cluster of one replica, as it is run in production; its address."""
+def cluster(directory: Path) -> Iterator[tuple[str, int]]:
+    """A new TigerBeetle cluster of one replica, as it is run in production; its address and process."""
     file, log = directory / "0_0.tigerbeetle", directory / "tigerbeetle.log"
     command = ["tigerbeetle", "format", "--cluster=0", "--replica=0", "--replica-count=1", str(file)]
     subprocess.run(command, check=True, capture_output=True)
@@ -71,7 +71,7 @@ def cluster(directory: Path) -> Iterator[str]:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(log.read_text(errors="replace"))
             time.sleep(0.05)
-        yield f"127.0.0.1:{listens[1]}"
+        yield f"127.0.0.1:{listens[1]}", process.pid
     finally:
         process.kill()
         process.wait()
@@ -145,12 +145,26 @@ def hub(data: Path, config: Config, workers: int) -> Iterator[tuple[str, str, in
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process and its workers have used."""
+    """What a process and its children have used, those that have ended included."""
     used = 0.0
     for each in (pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())):
-        fields = Path(f"/proc/{each}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        used += (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+        used += sum(map(int, _stat_of(each)[11:15])) / TICKS_PER_SECOND
     return used
+
+
+def _stat_of(pid: int) -> list[str]:
+    """What the kernel says of a process, from its state on."""
+    return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+
+
+def server_of(url: str) -> int | None:
+    """The process of a PostgreSQL server, the parent of all of its own; None where it is on another machine."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        ((pid,),) = connection.execute("SELECT pg_backend_pid()").fetchall()
+        name = Path(f"/proc/{pid}/comm")
+        return int(_stat_of(pid)[1]) if name.is_file() and name.read_text().startswith("postgres") else None
 
 
 def main() -> None:
@@ -169,15 +183,19 @@ def main() -> None:
         config = load(None, {}, data_dir=str(folder / "0"))
         if given.url:
             config = msgspec.structs.replace(config, store=Store(url=stack.enter_context(schema(given.url))))
+        servers = {"PostgreSQL": server_of(config.store.url)} if given.url else {}
         if given.tigerbeetle:
-            ledger = Ledger(engine="tigerbeetle", addresses=stack.enter_context(cluster(folder)))
+            address, servers["TigerBeetle"] = stack.enter_context(cluster(folder))
+            ledger = Ledger(engine="tigerbeetle", addresses=address)
             config = msgspec.structs.replace(config, ledger=ledger)
         found(config, "Bench", ["USD"])
         running = stack.enter_context(contextlib.ExitStack())
         hubs = [
             running.enter_context(hub(folder / str(number), config, given.workers)) for number in range(given.nodes)
         ]
-        before = [cpu_seconds(pid) for *_, pid in hubs]
+        measured = {"hub": [pid for *_, pid in hubs]}
+        measured |= {name: [pid] for name, pid in servers.items() if pid is not None}
+        before = {name: sum(map(cpu_seconds, pids)) for name, pids in measured.items()}
         loads = [
             subprocess.Popen(
                 [
@@ -192,7 +210,7 @@ def main() -> None:
         if given.analyzed:
             analyze(config.store.url)
         reports = [msgspec.json.decode(each.communicate()[0], type=LoadReport) for each in loads]
-        used = [cpu_seconds(pid) - then for (*_, pid), then in zip(hubs, before, strict=True)]
+        used = {name: sum(map(cpu_seconds, pids)) - before[name] for name, pids in measured.items()}
         running.close()
         database = open_place(config.place, read_only=True)
         with database.read() as tx:
@@ -208,7 +226,7 @@ def main() -> None:
         f"{stage}, nodes {given.nodes}, workers {given.workers}, "
         f"concurrency {given.concurrency}: {sum(each.per_second for each in reports):,.0f} transfers/s, "
         f"p50 {max(each.p50_ms for each in reports):.0f} ms, p99 {max(each.p99_ms for each in reports):.0f} ms, "
-        f"hub CPU {sum(used) * 1000 / told:.3f} ms a transfer"
+        f"CPU ms a transfer: {', '.join(f'{name} {seconds * 1000 / told:.3f}' for name, seconds in used.items())}"
     )
 
 
