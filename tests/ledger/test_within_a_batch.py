@@ -88,7 +88,7 @@ def test_a_timeout_that_was_taken_back_releases_nothing(books: Engine) -> None:
         books,
         pending(10, ALICE, BOB, 5, T.linked, timeout=1),
         transfer(11, ALICE, NOBODY, 1),
-        # An hour: to a cluster, whose clock nobody can set, that is a minute, and a minute would be over already.
+        # An hour, for which a cluster takes a minute; for a minute it takes a second, and that would be over.
         pending(10, ALICE, BOB, 5, timeout=3_600),
     )
     assert told == [Status.linked_event_failed, Status.credit_account_not_found, Status.created]
