@@ -67,7 +67,8 @@ class Costs(msgspec.Struct, frozen=True):
 
 DISK_BYTES: Final = {"clearing": 7_263, "payment": 15_131}
 NETWORK_BYTES: Final = {"clearing": 5_455, "payment": 13_170}
-HUB_CPU_US: Final = {"clearing": 650.0, "payment": None}
+HUB_CPU_US: Final = {"clearing": 650.0, "payment": 1_500.0}
+DATABASE_CPU_US: Final = {"clearing": 270.0, "payment": None}
 
 
 class Need(msgspec.Struct, frozen=True):
@@ -222,7 +223,7 @@ def costs_of(given: argparse.Namespace) -> Costs:
     disk = DISK_BYTES[given.scenario] if given.disk_bytes is None else given.disk_bytes
     return Costs(
         hub_cpu_us=HUB_CPU_US[given.scenario] if given.hub_cpu_us is None else given.hub_cpu_us,
-        database_cpu_us=given.database_cpu_us,
+        database_cpu_us=DATABASE_CPU_US[given.scenario] if given.database_cpu_us is None else given.database_cpu_us,
         tigerbeetle_cpu_us=given.tigerbeetle_cpu_us,
         signature_cpu_us=given.signature_cpu_us,
         tls_cpu_us=given.tls_cpu_us,
