@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.certificates import Authority
@@ -215,6 +216,17 @@ async def test_a_client_that_asks_and_sends_its_body_all_the_same_is_answered_at
     assert (await client.answer())[::2] == (200, b"ok")
 
 
+async def test_a_client_that_asks_and_sends_what_is_no_body_is_told_so_and_not_to_go_on(served: Served) -> None:
+    failed: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failed.append(context))
+    client = await served.connect()
+    client.send(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\nzz\r\n")
+    status, headers, body = await client.answer()
+    assert (status, headers["connection"], body) == (400, "close", b"MALFORMED")
+    assert await client.rest() == CLOSED
+    assert failed == []
+
+
 async def test_a_client_that_asks_whether_to_send_its_body_is_told_not_to(served: Served) -> None:
     client = await served.connect()
     client.send(b"POST /refused HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
@@ -292,6 +304,39 @@ async def test_headers_that_do_not_end_are_refused_while_they_come(served: Serve
     async with asyncio.timeout(10):
         assert (await client.answer())[2] == b"HEAD_TOO_LARGE"
     assert served.app.heads == []
+
+
+class _Looked(list[tuple[bytes, bytes]]):
+    """Headers that count how many of them are looked at."""
+
+    looked = 0
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        for each in super().__iter__():
+            self.looked += 1
+            yield each
+
+    def __getitem__(self, place: Any) -> Any:
+        found = super().__getitem__(place)
+        self.looked += len(found)
+        return found
+
+
+async def test_each_header_is_counted_once_in_however_small_parts_they_come(served: Served) -> None:
+    client = await served.connect()
+    client.send(b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 50_000)
+    while not served.server._connections:  # noqa: ASYNC110 - a connection has no event
+        await asyncio.sleep(0)
+    (connection,) = served.server._connections
+    # That one has ended is known when the next begins.
+    while len(connection._headers) < 49_999:  # noqa: ASYNC110 - nor has a header
+        await asyncio.sleep(0)
+    headers = connection._headers = _Looked(connection._headers)
+    for number in range(20):
+        client.send(b"a:\r\n")
+        while len(headers) <= 49_999 + number:  # noqa: ASYNC110 - nor has a header
+            await asyncio.sleep(0)
+    assert headers.looked < 1_000, "of a head that comes byte by byte the hub would do nothing else"
 
 
 async def test_a_head_behind_much_else_is_not_too_large(served: Served) -> None:
