@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from vuka import httpclient
 from vuka.httpclient import ANSWER_BYTES_MAX, HttpClient, Request, Response, TransportError
 from vuka.sim.server import Answer, Inquiry, Server
 
@@ -227,6 +228,19 @@ async def test_an_answer_to_one_request_may_start_another(
     )
     assert isinstance(await done, Response)
     assert [each.path for each in got] == ["/first", "/second"]
+
+
+async def test_of_the_names_that_were_sent_none_is_kept_that_is_long(
+    client: HttpClient, echo: tuple[Server, list[Inquiry]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: set[str] = set()
+    monkeypatch.setattr(httpclient, "_OTHER", kept)
+    long = "X-" + "y" * 60_000
+    for _ in range(2):
+        await client.send(Request("GET", f"{echo[0].url}/x", [("X-Short", "1"), (long, "2")]))
+        with pytest.raises(TransportError, match="the client's to set"):
+            await client.send(Request("GET", f"{echo[0].url}/x", [("X-Short", "1"), ("CONTENT-length", "2")]))
+    assert kept == {"X-Short"}, "a participant chooses the names, and would fill the memory with them"
 
 
 @pytest.mark.parametrize("request_", [Request("GET", "http://127.0.0.1/ü"), Request("GET", "http://x/", [("X", "ü")])])

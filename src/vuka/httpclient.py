@@ -40,8 +40,12 @@ _HEAD_END: Final = b"\r\n\r\n"
 _FRAMING: Final = frozenset(("content-length", "transfer-encoding"))
 """What says where a body ends: two of them could say two things."""
 _OTHER_MAX: Final = 1_000
+_NAME_MAX: Final = 64
 _OTHER: Final[set[str]] = set()
-"""Names of headers that were sent before and say no such thing; of most messages they are all."""
+"""Names of headers that were sent before and say no such thing; of most messages they are all.
+
+At most `_OTHER_MAX`, no longer than `_NAME_MAX`: participants choose them.
+"""
 _WITH_LENGTH: Final = frozenset(("POST", "PUT", "PATCH"))
 """Methods that say so where they have no body."""
 
@@ -577,11 +581,11 @@ class HttpClient:
 
 
 def _frames(headers: Sequence[tuple[str, str]]) -> bool:
-    """Whether any of them says where the body ends; what does not is remembered."""
+    """Whether any of them says where the body ends; what does not is remembered, unless it is long."""
     for name, _ in headers:
         if name.lower() in _FRAMING:
             return True
-        if len(_OTHER) < _OTHER_MAX:
+        if len(name) <= _NAME_MAX and len(_OTHER) < _OTHER_MAX:
             _OTHER.add(name)
     return False
 
