@@ -235,6 +235,24 @@ def test_what_a_silent_process_was_writing_is_undone_so_that_others_can_write(da
     silent.close()
 
 
+def test_whoever_has_given_up_a_read_and_waits_to_write_still_ends_a_silent_writer(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_postgresql, "READ_SECONDS_MAX", 0.2)
+    silent = Database.open(database.url)
+    silent.start()
+    with pytest.raises(UnavailableError, match="does not answer"), database.read() as tx:
+        tx.query("SELECT pg_sleep(30)")
+    with ThreadPoolExecutor(1) as other:
+        writing = other.submit(lambda: database.start().rollback())
+        try:
+            assert database.end_silent_writers(0) == 1
+        finally:
+            silent.close()
+        writing.result(10)
+    assert ids(database) == []
+
+
 def test_a_process_that_stands_still_among_the_rows_of_a_statement_is_silent_too(database: Database) -> None:
     silent = Database.open(database.url)
     silent.start()

@@ -532,16 +532,20 @@ class Database:
         """Undoes the transaction of a process that has said nothing for so long; how many.
 
         The server is asked to do so by itself, and doesn't always: it was seen to lose the alarm that it sets itself.
-        Raises `UnavailableError`.
+        To be asked by a thread that may wait: it may be what keeps this process from writing, after a read that was
+        given up, and so from reading again. Raises `UnavailableError`.
         """
-        with self.read() as tx:
+        with self._read(though_silent=True) as tx:
             ((ended,),) = tx.query(_END_SILENT, (silent_ms,))
         return int(ended)
 
-    @contextlib.contextmanager
-    def read(self) -> Iterator[PostgresTx]:
+    def read(self) -> contextlib.AbstractContextManager[PostgresTx]:
         """A transaction that only reads, from one snapshot. Raises `UnavailableError`."""
-        connection, tx = self._start_reading()
+        return self._read(though_silent=False)
+
+    @contextlib.contextmanager
+    def _read(self, *, though_silent: bool) -> Iterator[PostgresTx]:
+        connection, tx = self._start_reading(though_silent=though_silent)
         try:
             yield tx
         except _SilentError as error:
@@ -554,9 +558,9 @@ class Database:
                 else:
                     connection.close()
 
-    def _start_reading(self) -> tuple[Connection[Row], PostgresTx]:
+    def _start_reading(self, *, though_silent: bool) -> tuple[Connection[Row], PostgresTx]:
         while True:
-            if self._is_silent:
+            if self._is_silent and not though_silent:
                 raise UnavailableError("the database does not answer")
             with self._lock:
                 kept = self._readers.pop() if self._readers else None
