@@ -25,7 +25,7 @@ from vuka.engine import notifier as notifier_module
 from vuka.engine.membership import Identity
 from vuka.engine.node import Engine as Node
 from vuka.engine.notifications import NotificationFilter, NotificationView, ResendNotifications, notifications
-from vuka.engine.notifier import LEASE_SPARE_MS, NotificationOutcome
+from vuka.engine.notifier import LEASE_SPARE_MS, LOST_MS, NotificationOutcome
 from vuka.engine.observed import Observer
 from vuka.errors import OperatorError
 from vuka.ids import FspId
@@ -696,6 +696,28 @@ async def test_one_of_several_that_lacks_a_channel_leaves_what_waits_for_it_to_t
         assert state == "PENDING"
         # As if it had been due for so long.
         monkeypatch.setattr(notifier_module, "LOST_MS", -120_000)
+        await rig.looked()
+        assert rig.deliveries() == [("chat", "Hub", "PARKED", 1, "the hub has no channel of that name")]
+
+
+async def test_after_all_were_down_whoever_starts_first_without_a_channel_leaves_what_is_due_to_the_next(
+    tmp_path: Path,
+) -> None:
+    chat = Fake(tells_participants=False)
+    chat.does = _fails
+    settings = msgspec.structs.replace(QUICK, retry_first_ms=60_000, retry_max_ms=60_000)
+    async with running(tmp_path, chat.channel, settings=settings) as rig:
+        await rig.join()
+        await rig.tell()
+        await rig.attempted(RETRYING)
+        rig.identity = Identity.draw("here")
+        # Everybody is down for so long.
+        rig.ahead_ms = 60_000 + LOST_MS + 1_000
+        await rig.restart([])
+        await rig.looked()
+        ((_, _, state, *_),) = rig.deliveries()
+        assert state == "PENDING"
+        rig.ahead_ms += LOST_MS
         await rig.looked()
         assert rig.deliveries() == [("chat", "Hub", "PARKED", 1, "the hub has no channel of that name")]
 

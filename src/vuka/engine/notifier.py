@@ -146,6 +146,7 @@ class Notifier:
         """Whom each channel reaches."""
         self._under_way: set[asyncio.Task[None]] = set()
         self._looked_for_lost = False
+        self._began_ms = clock_ms()
         self._purged_ms = 0
         self._closing = False
 
@@ -210,8 +211,13 @@ class Notifier:
         return anything_to_take(tx, room, now_ms)
 
     def _lost_before_ms(self, now_ms: int) -> int:
-        """Where others deliver, one of them may have a channel that this one lacks: while a new one is being added."""
-        return FOREVER_MS if self._is_alone else now_ms - LOST_MS
+        """Where others deliver, one of them may have a channel that this one lacks: while a new one is being added.
+
+        It may start after this one, when all of them were down and much is due since long before.
+        """
+        if self._is_alone:
+            return FOREVER_MS
+        return now_ms - LOST_MS if now_ms - self._began_ms >= LOST_MS else 0
 
     async def _purge(self, now_ms: int) -> None:
         if 0 <= now_ms - self._purged_ms < PURGE_EVERY_MS:
