@@ -76,7 +76,7 @@ def test_a_database_that_is_none_is_a_sentence(data: Path) -> None:
 
 
 def test_a_server_that_lets_nobody_write_is_a_sentence(
-    data: Path, postgresql: Server, monkeypatch: pytest.MonkeyPatch
+    data: Path, postgresql: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with psycopg.connect(postgresql.url, autocommit=True) as connection:
         connection.execute("DROP DATABASE IF EXISTS standby WITH (FORCE)")
@@ -85,10 +85,12 @@ def test_a_server_that_lets_nobody_write_is_a_sentence(
         assert vuka("init", "--data", str(data), "-c", "USD").exit_code == 0
         connection.execute("ALTER DATABASE standby SET default_transaction_read_only = on")
     served = vuka("serve", "--data", str(data))
-    expected = (
-        "The hub can't start: the database takes no writes: it is a standby, or read-only. Name the primary's URL."
-    )
-    assert (served.exit_code, served.stderr.splitlines()[-1]) == (1, f"Error: {expected}")
+    why = "the database takes no writes: it is a standby, or read-only. Name the primary's URL."
+    assert (served.exit_code, served.stderr.splitlines()[-1]) == (1, f"Error: The hub can't start: {why}")
+    assert vuka("serve", "--data", str(data), "--workers", "2").exit_code == 1
+    said = capfd.readouterr().err
+    assert " ".join(said.split()).endswith(f"Error: The worker can't start: {why}")
+    assert "Traceback" not in said
 
 
 @pytest.mark.store("sqlite", "postgresql")

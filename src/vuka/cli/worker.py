@@ -8,8 +8,10 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
+import typer
 import uvloop
 
 from vuka.api.hub import Hub
@@ -22,6 +24,7 @@ from vuka.cli.workers import SIGNALS, WorkerTask
 from vuka.engine.membership import Identity
 from vuka.errors import OperatorError
 from vuka.logs import configure_logging
+from vuka.store import UnavailableError
 
 
 async def _run(task: WorkerTask) -> None:
@@ -56,7 +59,17 @@ def main() -> None:
     try:
         uvloop.run(_run(task))
     except OperatorError as error:
-        fail(str(error))
+        _end(str(error))
+    except UnavailableError as error:
+        _end(f"The worker can't start: {error}.")
+
+
+def _end(why: str) -> NoReturn:
+    """Ends as a command does: no command runs here that would."""
+    try:
+        fail(why)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
 
 
 if __name__ == "__main__":
