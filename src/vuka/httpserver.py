@@ -35,6 +35,9 @@ HEAD_BYTES_MAX: Final = 128 * 1024
 Of one header, too, while it comes: the parser keeps what has come of it and tells nothing until it has come whole.
 """
 
+HEADERS_MAX: Final = 1_000
+"""Headers in a request. Each takes memory, and time to be counted, however short it is."""
+
 WRITE_BUFFER_BYTES_MAX: Final = 256 * 1024
 """Bytes of answers that a client has not read yet: beyond that nothing more is done for it until it reads."""
 
@@ -191,9 +194,7 @@ class _Connection(asyncio.Protocol):
         "_body",
         "_body_size",
         "_head_read",
-        "_head_size",
         "_headers",
-        "_headers_counted",
         "_is_busy",
         "_is_coming_in",
         "_is_head",
@@ -229,9 +230,6 @@ class _Connection(asyncio.Protocol):
         """Bytes in what is being read."""
         self._head_read = 0
         """Bytes read before, for as long as the head of the request is not complete."""
-        self._headers_counted = 0
-        """How many headers are counted in `_head_size`: each is counted once, in however small parts they come."""
-        self._head_size = 0
         self._trailer_size = 0
         self._told = 0
         """How much the parser had told of the request when it was last looked at, and it had not come whole."""
@@ -311,7 +309,7 @@ class _Connection(asyncio.Protocol):
         if self._is_coming_in and self._accepted is None:
             self._head_read += self._read
         if self._untold > HEAD_BYTES_MAX or self._is_head_too_large(self._head_read):
-            self._end_with(self._server.application.refuse(Fault.HEAD_TOO_LARGE))
+            self._refuse_head()
         elif self._may_wait and self._accepted is not None and not self._body_size and not self._is_last:
             self._may_wait = False
             if not _waits_to_send(self._headers):
@@ -324,12 +322,16 @@ class _Connection(asyncio.Protocol):
 
     def _is_head_too_large(self, read: int) -> bool:
         """``read`` is the least that is known to be no less than the head: mostly there is nothing to count."""
+        if len(self._headers) > HEADERS_MAX:
+            return True
         if read <= HEAD_BYTES_MAX:
             return False
-        new = self._headers[self._headers_counted :]
-        self._headers_counted += len(new)
-        self._head_size += sum([len(name) + len(value) for name, value in new])
-        return len(self._url) + self._head_size > HEAD_BYTES_MAX
+        return len(self._url) + sum([len(name) + len(value) for name, value in self._headers]) > HEAD_BYTES_MAX
+
+    def _refuse_head(self) -> None:
+        self._end_with(self._server.application.refuse(Fault.HEAD_TOO_LARGE))
+        # Nobody keeps them until the client has gone.
+        self._headers = []
 
     def _feed(self, data: bytes) -> None:
         while True:
@@ -375,7 +377,7 @@ class _Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._url = b""
         self._headers = []
-        self._head_read = self._head_size = self._headers_counted = self._trailer_size = self._body_size = 0
+        self._head_read = self._trailer_size = self._body_size = 0
         self._may_wait = True
         self._accepted = None
         self._body = []
@@ -398,7 +400,7 @@ class _Connection(asyncio.Protocol):
         if self._is_last:
             return
         if self._is_head_too_large(self._head_read + self._read):
-            self._end_with(self._server.application.refuse(Fault.HEAD_TOO_LARGE))
+            self._refuse_head()
             return
         method = self._parser.get_method()
         if self._parser.should_upgrade() and method != b"CONNECT":
