@@ -142,6 +142,7 @@ class Fault(StrEnum):
 
     MALFORMED = "the request is not HTTP/1.1"
     HEAD_TOO_LARGE = "the headers are too large"
+    TOO_MANY_HEADERS = "there are too many headers"
     BODY_TOO_LARGE = "the body is too large"
     TOO_MANY_CONNECTIONS = "too many connections"
 
@@ -329,7 +330,8 @@ class _Connection(asyncio.Protocol):
         return len(self._url) + sum([len(name) + len(value) for name, value in self._headers]) > HEAD_BYTES_MAX
 
     def _refuse_head(self) -> None:
-        self._end_with(self._server.application.refuse(Fault.HEAD_TOO_LARGE))
+        fault = Fault.TOO_MANY_HEADERS if len(self._headers) > HEADERS_MAX else Fault.HEAD_TOO_LARGE
+        self._end_with(self._server.application.refuse(fault))
         # Nobody keeps them until the client has gone.
         self._headers = []
 

@@ -9,11 +9,15 @@ import pytest
 from tests.e2e.running import RunningHub, running
 
 from vuka.api import server
-from vuka.httpserver import HEAD_BYTES_MAX
+from vuka.httpserver import HEAD_BYTES_MAX, HEADERS_MAX
 
 
 def _address(hub: RunningHub) -> tuple[str, int]:
-    host, _, port = hub.operators_url.removeprefix("http://").rpartition(":")
+    return _at(hub.operators_url)
+
+
+def _at(url: str) -> tuple[str, int]:
+    host, _, port = url.removeprefix("http://").rpartition(":")
     return host, int(port)
 
 
@@ -87,6 +91,21 @@ async def test_a_head_without_end_is_kept_no_further_than_may_be(tmp_path: Path,
             answer = b""
         assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
         writer.close()
+
+
+async def test_more_headers_than_anybody_needs_are_refused_while_they_come(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as hub:
+        for address, said in (
+            (_address(hub), b"The request has more than 1000 headers."),
+            (_at(hub.participants_url), b"There are more than 1000 headers"),
+        ):
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"GET /health HTTP/1.1\r\n" + b"a:\r\n" * (HEADERS_MAX + 2))
+            async with asyncio.timeout(10):
+                answer = await reader.read()
+            assert answer.startswith(b"HTTP/1.1 400")
+            assert said in answer
+            writer.close()
 
 
 async def test_a_head_within_the_limit_is_answered_and_a_body_is_no_head(tmp_path: Path) -> None:

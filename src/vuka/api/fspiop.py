@@ -24,7 +24,7 @@ from vuka.engine.node import busy
 from vuka.errors import ErrorCode, FspiopError
 from vuka.fspiop.headers import HEADERS_TOO_LARGE, TOO_LARGE, Headers, RequestHeaders, check_request
 from vuka.fspiop.render import error_body
-from vuka.httpserver import Answer, Fault, Head, prepared
+from vuka.httpserver import HEADERS_MAX, Answer, Fault, Head, prepared
 from vuka.switch.directory import Participant
 
 log: Final = structlog.get_logger("vuka.api")
@@ -122,6 +122,7 @@ _ACCEPTED: Final = {status: Answer(status) for status in (200, 202)}
 _FAULTS: Final = {
     Fault.MALFORMED: FspiopError(ErrorCode.MALFORMED_SYNTAX, Fault.MALFORMED.value),
     Fault.HEAD_TOO_LARGE: FspiopError(ErrorCode.TOO_LARGE_PAYLOAD, HEADERS_TOO_LARGE),
+    Fault.TOO_MANY_HEADERS: FspiopError(ErrorCode.TOO_LARGE_PAYLOAD, f"There are more than {HEADERS_MAX} headers"),
     Fault.BODY_TOO_LARGE: FspiopError(ErrorCode.TOO_LARGE_PAYLOAD, TOO_LARGE),
     Fault.TOO_MANY_CONNECTIONS: FspiopError(
         ErrorCode.SERVER_BUSY, Fault.TOO_MANY_CONNECTIONS.value, status=503, headers=(("Retry-After", "5"),)

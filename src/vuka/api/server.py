@@ -37,6 +37,7 @@ from vuka.engine.membership import Identity, place_of
 from vuka.errors import OperatorError
 from vuka.httpserver import (
     HEAD_BYTES_MAX,
+    HEADERS_MAX,
     NOBODY,
     QUIET_SECONDS,
     STOP_LOOK_SECONDS,
@@ -64,6 +65,7 @@ FILES_SECONDS: Final = 1.0
 """How often files for TLS are looked at while nobody connects."""
 
 _HEAD_TOO_LARGE: Final = f"The request's line and headers have more than {HEAD_BYTES_MAX} bytes."
+_TOO_MANY_HEADERS: Final = f"The request has more than {HEADERS_MAX} headers."
 
 YOUNG_OBJECTS: Final = 20_000
 """Objects made between two runs of the garbage collector: a batch of payments makes thousands, all short-lived."""
@@ -122,6 +124,8 @@ class _PeerProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         is_too_large = max(self._head_size, self._untold) > HEAD_BYTES_MAX
+        if len(self.headers) >= HEADERS_MAX:
+            msg = _TOO_MANY_HEADERS
         super().send_400_response(_HEAD_TOO_LARGE if is_too_large else msg)
 
     def _count(self, size: int) -> None:
@@ -137,6 +141,9 @@ class _PeerProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value))
+        if len(self.headers) >= HEADERS_MAX:
+            # Each takes memory, however short it is.
+            raise ValueError(_TOO_MANY_HEADERS)
         super().on_header(name, value)
 
     def on_body(self, body: bytes) -> None:
