@@ -115,6 +115,20 @@ def test_a_directory_is_the_same_place_after_a_restart_and_a_copy_of_it_another(
     assert place_of(tmp_path / "copy") != place
 
 
+def test_neither_comes_nor_goes_a_process_of_an_older_version_where_a_newer_one_has_migrated(
+    database: Database,
+) -> None:
+    seat = join(database, "a")
+    with database.begin() as tx:
+        tx.run("UPDATE alembic_version SET version_num = '9999'")
+    before = read(database)
+    with pytest.raises(OperatorError, match="A newer version of vuka has migrated"):
+        join(database, "b")
+    with pytest.raises(FencedError, match="A newer version of vuka has migrated"), database.begin() as tx:
+        nodes.leave(tx, seat, now_ms=1)
+    assert read(database) == before
+
+
 def test_workers_of_one_run_leave_each_other_alone(database: Database) -> None:
     seats = [join(database, "a", run=7) for _ in range(3)]
     assert holders(database) == {0: 0, 1: 1, 2: 2}

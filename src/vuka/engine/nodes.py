@@ -88,8 +88,10 @@ def join(tx: Tx, *, place: str, run: int, incarnation: int, now_ms: int) -> Seat
     """Takes the lowest free number, and what earlier runs in the same place hold: the place is locked, they are dead.
 
     The highest number is for commands beside the hub.
-    Raises `OperatorError` where every number is taken.
+    Raises `OperatorError` where every number is taken, or a newer program has migrated the database meanwhile.
     """
+    if not _is_known(tx):
+        raise OperatorError(MIGRATED)
     there = nodes(tx)
     number = next((each for each in range(NODE_MAX) if each not in {node.number for node in there}), None)
     if number is None:
@@ -123,8 +125,12 @@ def sign(tx: Tx, seat: Seat, batch: int) -> None:
         (batch, seat.number, seat.incarnation, HEAD),
     )
     if touched != 1:
-        is_head = tx.query("SELECT 1 FROM alembic_version WHERE version_num = ?", (HEAD,))
-        raise FencedError(TAKEN_OVER if is_head else MIGRATED)
+        raise FencedError(TAKEN_OVER if _is_known(tx) else MIGRATED)
+
+
+def _is_known(tx: Tx) -> bool:
+    """Whether the database has the schema that this program writes."""
+    return bool(tx.query("SELECT 1 FROM alembic_version WHERE version_num = ?", (HEAD,)))
 
 
 def last_batch(tx: Tx, seat: Seat) -> int | None:
@@ -136,7 +142,12 @@ def last_batch(tx: Tx, seat: Seat) -> int | None:
 
 
 def leave(tx: Tx, seat: Seat, *, now_ms: int) -> None:
-    """Says that the node ends in order: the others need not wait to take over what it still owes."""
+    """Says that the node ends in order: the others need not wait to take over what it still owes.
+
+    Raises `FencedError` where a newer program has migrated the database: it takes over by itself.
+    """
+    if not _is_known(tx):
+        raise FencedError(MIGRATED)
     tx.run(
         "UPDATE hub_node SET is_stopped = 1 WHERE node_no = ? AND incarnation = ? AND held_by = node_no",
         (seat.number, seat.incarnation),
