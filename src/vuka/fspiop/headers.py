@@ -404,7 +404,7 @@ def _may_stay(named: Mapping[str, tuple[str, str]], *, method: str, destination:
     if said is None:
         if destination is not None:
             return False
-    elif not said[1] or said[1] != (destination or said[1]):
+    elif not said[1] or (destination is not None and said[1] != destination):
         return False
     said = named.get("date")
     return signed or said is None or _normal_date(said[1]) == said[1]
