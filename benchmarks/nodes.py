@@ -37,7 +37,6 @@ from vuka.store.migrate import open_place
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 WARMUP_SECONDS = 3
-WARMUP_ANALYZED_SECONDS = 10
 START_SECONDS_MAX = 60
 
 
@@ -96,20 +95,6 @@ def differences(config: Config) -> list[str]:
     except ValueError:
         raise SystemExit(done.stdout + done.stderr) from None
     return [str(each) for each in report["differences"] + report["against_ledger"]["differences"]]
-
-
-def analyze(url: str) -> None:
-    """Has PostgreSQL look at its tables while they fill, as autovacuum does in the first minutes of a new hub.
-
-    Plans that were made while a table was empty read all of it, and a run would be over before that ends by itself.
-    """
-    import psycopg
-
-    with psycopg.connect(url, autocommit=True) as connection:
-        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()").fetchall()
-        for _ in range(WARMUP_ANALYZED_SECONDS // 2):
-            time.sleep(2)
-            connection.execute(f"ANALYZE {', '.join(name for (name,) in tables)}")
 
 
 @contextlib.contextmanager
@@ -175,9 +160,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=1, help="hubs, each with its own ports; PostgreSQL only")
     parser.add_argument("--concurrency", type=int, default=128, help="transfers under way, over all hubs")
     parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--analyzed", action="store_true", help="have PostgreSQL know its tables before it is measured")
     given = parser.parse_args()
-    warmup = WARMUP_ANALYZED_SECONDS if given.analyzed else WARMUP_SECONDS
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vuka-nodes-")))
         config = load(None, {}, data_dir=str(folder / "0"))
@@ -201,14 +184,12 @@ def main() -> None:
                 [
                     *(sys.executable, "-m", "vuka.sim", "--hub", participants, "--operators", operators),
                     *("--concurrency", str(given.concurrency // given.nodes), "--participants", "8"),
-                    *("--prefix", f"load{number}fsp", "--warmup", str(warmup), "--seconds", str(given.seconds)),
+                    *("--prefix", f"load{number}fsp", "--warmup", str(WARMUP_SECONDS), "--seconds", str(given.seconds)),
                 ],
                 stdout=subprocess.PIPE,
             )
             for number, (participants, operators, _) in enumerate(hubs)
         ]
-        if given.analyzed:
-            analyze(config.store.url)
         reports = [msgspec.json.decode(each.communicate()[0], type=LoadReport) for each in loads]
         used = {name: sum(map(cpu_seconds, pids)) - before[name] for name, pids in measured.items()}
         running.close()
