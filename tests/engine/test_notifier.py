@@ -142,11 +142,19 @@ class Rig:
     async def none_pending(self) -> None:
         """Every delivery has arrived or is parked."""
         async with asyncio.timeout(20):
+            while self._has_undistributed():
+                # What was told before may all have arrived.
+                await self.looked()
             while "PENDING" in {state for _, _, state, *_ in self.deliveries()} or not self.deliveries():
                 await self.told.attempts.get()
                 await self.written()
         while not self.told.attempts.empty():
             self.told.attempts.get_nowait()
+
+    def _has_undistributed(self) -> bool:
+        """Whether something is told of which nobody knows yet whom it goes to."""
+        with self.database.read() as tx:
+            return bool(tx.query("SELECT 1 FROM notification WHERE distributed_ms IS NULL LIMIT 1"))
 
     async def written(self) -> None:
         """Whatever was asked of the engine before this is durable."""
