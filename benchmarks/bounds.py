@@ -46,7 +46,7 @@ from vuka.cli.bench.observed import usage_of
 from vuka.cli.bench.security import make_secrets
 from vuka.cli.bench.session import Terms, drive, in_turn, run_session, running_hub, stop
 from vuka.cli.hub import found
-from vuka.cli.options import at_home, read_config
+from vuka.cli.options import read_config
 from vuka.cli.output import print_table
 from vuka.config import load
 from vuka.fspiop.jws import PrivateKey, verify
@@ -300,8 +300,9 @@ def checked(data: Path, forms: Sequence[tuple[Form, Fields]]) -> float:
     """CPU microseconds a message: headers, sender, JSON, every rule about a field, up to the command."""
 
     async def run() -> float:
-        database = open_database(read_config(data, variables=at_home(os.environ)))
-        hub = Unsubmitted(read_config(data, variables=at_home(os.environ)), database)
+        config = read_config(data, is_at_home=True)
+        database = open_database(config)
+        hub = Unsubmitted(config, database)
         await hub.start()
         api = FspiopApi(hub)
         requests = []
@@ -395,7 +396,7 @@ class Statements:
 
 def batches(data: Path, transfers: int, size: int, *, note: Statements | None = None) -> tuple[float, float]:
     """CPU microseconds a transfer of batches in process: to decide and write, and to commit."""
-    filler = Filler(read_config(data, variables=at_home(os.environ)), batch=size)
+    filler = Filler(read_config(data, is_at_home=True), batch=size)
     with note.noted() if note is not None else contextlib.nullcontext():
         filler.fill(transfers)
     filler.close()

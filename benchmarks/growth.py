@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 import tempfile
 import time
@@ -32,7 +31,7 @@ from vuka.cli.bench.security import Security, make_secrets
 from vuka.cli.bench.session import BenchError, Figures, Terms, drive, in_turn, running_hub, stop
 from vuka.cli.bench.verify import DisagreementError, check
 from vuka.cli.hub import found
-from vuka.cli.options import at_home, read_config
+from vuka.cli.options import read_config
 from vuka.cli.output import print_table
 from vuka.config import Config, load
 from vuka.engine.batch import Rules, run_batch
@@ -270,11 +269,9 @@ def run(options: argparse.Namespace, folder: Path) -> Growth:
     growth = Growth(describe(folder), options.seconds, options.journal, [])
     have = 0
     for size in sorted(options.transfers):
+        config = read_config(data, is_at_home=True)
         config = msgspec.structs.replace(
-            read_config(data, variables=at_home(os.environ)),
-            journal=msgspec.structs.replace(
-                read_config(data, variables=at_home(os.environ)).journal, enabled=options.journal
-            ),
+            config, journal=msgspec.structs.replace(config.journal, enabled=options.journal)
         )
         filler = Filler(config)
         began = time.perf_counter()

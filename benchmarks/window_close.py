@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import os
 import shutil
 import statistics
 import sys
@@ -32,7 +31,7 @@ import uvloop
 
 from vuka.api.hub import FEES, clock_ms
 from vuka.cli.hub import found
-from vuka.cli.options import at_home, read_config
+from vuka.cli.options import read_config
 from vuka.cli.process import HubProcess, hub_process
 from vuka.cli.reading import reading
 from vuka.config import Config, load
@@ -88,7 +87,7 @@ def main() -> None:
         full, copy = Path(folder) / "full", Path(folder) / "run"
         uvloop.run(_found(full))
         started = time.monotonic()
-        _fill(read_config(full, variables=at_home(os.environ)), options.transfers)
+        _fill(read_config(full, is_at_home=True), options.transfers)
         size = (full / "vuka.db").stat().st_size / 2**30
         took = time.monotonic() - started
         print(f"filled the window with {options.transfers:,} transfers in {took:.0f} s, {size:.1f} GiB", flush=True)
@@ -103,7 +102,7 @@ def main() -> None:
             runs.append(run)
             print(f"run {number + 1}: {_words([run])}", flush=True)
         print(f"median of {len(runs)}: {_words(runs)}", flush=True)
-        with reading(read_config(copy, variables=at_home(os.environ))) as (tx, ledger):
+        with reading(read_config(copy, is_at_home=True)) as (tx, ledger):
             report = audit(tx, ledger)
         if report.differences:
             sys.exit(f"the books do not balance: {report.differences[:3]}")

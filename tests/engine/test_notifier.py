@@ -667,14 +667,21 @@ async def test_two_processes_deliver_each_notification_once(tmp_path: Path) -> N
         assert (len(ids), len(set(ids))) == (21, 21)
 
 
-async def test_what_waits_for_a_channel_that_is_gone_is_parked_where_it_is_seen(tmp_path: Path) -> None:
+@asynccontextmanager
+async def waiting_for_chat(directory: Path) -> AsyncIterator[tuple[Rig, Fake]]:
+    """A notification has failed once, and waits for its channel; both."""
     chat = Fake(tells_participants=False)
     chat.does = _fails
     settings = msgspec.structs.replace(QUICK, retry_first_ms=60_000, retry_max_ms=60_000)
-    async with running(tmp_path, chat.channel, settings=settings) as rig:
+    async with running(directory, chat.channel, settings=settings) as rig:
         await rig.join()
         await rig.tell()
         await rig.attempted(RETRYING)
+        yield rig, chat
+
+
+async def test_what_waits_for_a_channel_that_is_gone_is_parked_where_it_is_seen(tmp_path: Path) -> None:
+    async with waiting_for_chat(tmp_path) as (rig, chat):
         await rig.restart([])
         await rig.looked()
         assert rig.deliveries() == [("chat", "Hub", "PARKED", 1, "the hub has no channel of that name")]
@@ -690,13 +697,7 @@ async def test_what_waits_for_a_channel_that_is_gone_is_parked_where_it_is_seen(
 async def test_one_of_several_that_lacks_a_channel_leaves_what_waits_for_it_to_the_others_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chat = Fake(tells_participants=False)
-    chat.does = _fails
-    settings = msgspec.structs.replace(QUICK, retry_first_ms=60_000, retry_max_ms=60_000)
-    async with running(tmp_path, chat.channel, settings=settings) as rig:
-        await rig.join()
-        await rig.tell()
-        await rig.attempted(RETRYING)
+    async with waiting_for_chat(tmp_path) as (rig, _chat):
         rig.identity = Identity.draw("here")
         await rig.restart([])
         await rig.looked()
@@ -711,13 +712,7 @@ async def test_one_of_several_that_lacks_a_channel_leaves_what_waits_for_it_to_t
 async def test_after_all_were_down_whoever_starts_first_without_a_channel_leaves_what_is_due_to_the_next(
     tmp_path: Path,
 ) -> None:
-    chat = Fake(tells_participants=False)
-    chat.does = _fails
-    settings = msgspec.structs.replace(QUICK, retry_first_ms=60_000, retry_max_ms=60_000)
-    async with running(tmp_path, chat.channel, settings=settings) as rig:
-        await rig.join()
-        await rig.tell()
-        await rig.attempted(RETRYING)
+    async with waiting_for_chat(tmp_path) as (rig, _chat):
         rig.identity = Identity.draw("here")
         # Everybody is down for so long.
         rig.ahead_ms = 60_000 + LOST_MS + 1_000

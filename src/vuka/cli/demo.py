@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import shutil
 import signal
@@ -192,13 +191,13 @@ async def _positions(cast: Cast) -> Table:
 
 def _audited(data: Path) -> bool:
     """The books, recomputed from the file the hub left behind."""
-    from vuka.cli.options import at_home, read_config
+    from vuka.cli.options import read_config
     from vuka.cli.reading import reading
     from vuka.switch.audit import audit
     from vuka.switch.books import trial_balance
     from vuka.switch.directory import read_directory
 
-    with reading(read_config(data, variables=at_home(os.environ))) as (tx, ledger):
+    with reading(read_config(data, is_at_home=True)) as (tx, ledger):
         report = audit(tx, ledger)
         balances = trial_balance(ledger, read_directory(tx))
     for currency in sorted({each.currency for each in balances}):

@@ -38,18 +38,16 @@ def at_home(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in variables.items() if name not in ELSEWHERE}
 
 
-def read_config(
-    data_dir: Path | None, file: Path | None = None, *, variables: Mapping[str, str] | None = None
-) -> Config:
+def read_config(data_dir: Path | None, file: Path | None = None, *, is_at_home: bool = False) -> Config:
     """The effective configuration of the hub in a data directory. Ends the command where it is not valid.
 
-    ``variables`` are those of the environment, where no others are given.
+    ``is_at_home``: that of a hub that is demonstrated or measured (`at_home`).
     """
     directory = data_dir or Path(os.environ.get("VUKA_DATA_DIR", "vuka-data"))
     if file is None and (directory / CONFIG_FILE).is_file():
         file = directory / CONFIG_FILE
     try:
-        return load(file, os.environ if variables is None else variables, data_dir=str(directory))
+        return load(file, at_home(os.environ) if is_at_home else os.environ, data_dir=str(directory))
     except OperatorError as error:
         fail(str(error))
 

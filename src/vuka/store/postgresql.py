@@ -446,6 +446,7 @@ class Database:
         self._retry_ms = RETRY_MS_FIRST
         self._is_closed = False
         self._is_silent = False
+        self._reader: type[Connection[Row]] = Connection if read_only else _Reading
 
     is_remote: Final = True
     commits_at_once: Final = False
@@ -454,7 +455,7 @@ class Database:
     def open(cls, url: str, *, read_only: bool = False) -> Database:
         """Opens the database of a URL, e.g. ``postgresql://vuka@db.example/vuka``. Raises `UnavailableError`."""
         database = cls(url, read_only=read_only)
-        database._readers.append(database._connect(Connection if read_only else _Reading))
+        database._readers.append(database._connect(database._reader))
         return database
 
     def _connect(self, kind: type[Connection[Row]]) -> Connection[Row]:
@@ -564,7 +565,7 @@ class Database:
                 raise UnavailableError("the database does not answer")
             with self._lock:
                 kept = self._readers.pop() if self._readers else None
-            connection = kept or self._connect(Connection if self._read_only else _Reading)
+            connection = kept or self._connect(self._reader)
             try:
                 return connection, PostgresTx(connection, self._types_of, write=False)
             except _SilentError as error:

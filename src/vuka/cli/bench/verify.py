@@ -5,14 +5,13 @@ A figure of a run that fails this is worth nothing, so none is reported.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from vuka.cli.options import at_home, read_config
+from vuka.cli.options import read_config
 from vuka.cli.reading import reading
 from vuka.sim.bench.participants import ABORTED, COMMITTED, REFUSED
 from vuka.sim.bench.plan import Ends, Told
@@ -42,7 +41,7 @@ def check(data: Path, ends: Ends, *, after: int = 0, audits: bool = True) -> int
     many payments all agree to be COMMITTED. Raises `DisagreementError`. Without ``audits`` the books are taken as they
     are: to audit millions of transfers takes minutes.
     """
-    with reading(read_config(data, variables=at_home(os.environ))) as (tx, ledger):
+    with reading(read_config(data, is_at_home=True)) as (tx, ledger):
         rows = tx.query(
             """SELECT wire_id, payer_fsp, payee_fsp, amount, state FROM transfer
                WHERE kind = 'PAYMENT' AND transfer_seq > ?""",
