@@ -542,6 +542,22 @@ async def test_a_stop_hears_whoever_is_agreeing_on_tls(tmp_path: Path) -> None:
         writer.close()
 
 
+async def test_a_stop_ends_what_is_closing_for_more_than_one_reason(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    async with serving(tls=authority.server_context("hub")) as served:
+        context = ssl.create_default_context(cafile=authority.file)
+        _reader, writer = await asyncio.open_connection("127.0.0.1", served.port, ssl=context)
+        while not served.server.connections:  # noqa: ASYNC110 - a connection has no event
+            await asyncio.sleep(0)
+        (connection,) = served.server._connections
+        # Its last answer is given, and the client ends too: its transport is closed once.
+        connection.eof_received()
+        connection.eof_received()
+        await served.server.stop(5)
+        assert served.server.connections == 0
+        writer.close()
+
+
 async def test_a_stop_does_not_wait_for_ever(served: Served) -> None:
     client = await served.connect()
     client.send(post(b"/wait", b"one"))

@@ -510,9 +510,12 @@ class _Connection(asyncio.Protocol):
     def _close_if_done(self) -> None:
         if not self._is_last or self._is_busy or self._waiting or self._transport is None:
             return
+        if self._transport.is_closing():
+            # By TLS a transport that is closed twice can be asked nothing more, nor cut off.
+            return
         if not self._lingers:
             self._transport.close()
-        elif not self._is_lingering and not self._transport.is_closing():
+        elif not self._is_lingering:
             self._is_lingering = True
             self._since = self._server.now()
             self._transport.write_eof()
